@@ -1,0 +1,10 @@
+#pragma once
+#include <cstddef>
+
+namespace s2sfast {
+
+// Memory of the calling thread, aligned to 64, that lives until the thread ends and only grows: a call in a loop
+// allocates once. What it held before is lost.
+void* thread_scratch(size_t bytes);
+
+}  // namespace s2sfast

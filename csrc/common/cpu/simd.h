@@ -1,0 +1,131 @@
+#pragma once
+// The widest float vector of the instruction set being compiled, and the dozen operations the kernels need on it.
+// + - * are the compiler's own on vector types. Include only from files that are compiled once per instruction set:
+// everything here has internal linkage, so that no AVX code can leak into another build.
+#include <cstdint>
+#include <cstring>
+
+#include "common/numbers.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace s2sfast::S2SFAST_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vec = __m512;
+constexpr int kLanes = 16;
+
+inline Vec splat(float x) { return _mm512_set1_ps(x); }
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline Vec load(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline Vec load(const BFloat16* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
+// max(a, b) is b when either is NaN; so max(bound, x) keeps a NaN in x.
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec scale_by_power_of_two(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+inline uint32_t lanes_at_least(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+inline uint32_t lanes_not_below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }  // NaN counts
+
+#elif defined(__AVX2__)
+
+using Vec = __m256;
+constexpr int kLanes = 8;
+
+inline Vec splat(float x) { return _mm256_set1_ps(x); }
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline Vec load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Vec load(const BFloat16* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+// In two steps, each by a normal number: a single 2^n would leave the exponent range where the result is subnormal.
+inline Vec scale_by_power_of_two(Vec x, Vec n) {
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+  const __m256i first = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+  const __m256i second = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
+  return x * _mm256_castsi256_ps(first) * _mm256_castsi256_ps(second);
+}
+inline uint32_t lanes_at_least(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
+inline uint32_t lanes_not_below(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)); }
+
+#else  // any processor, by the compiler's portable vectors
+
+using Vec = float __attribute__((vector_size(16)));
+using Ints = int32_t __attribute__((vector_size(16)));
+constexpr int kLanes = 4;
+
+inline Vec splat(float x) { return Vec{x, x, x, x}; }
+inline Vec load(const float* p) {
+  Vec x;
+  std::memcpy(&x, p, sizeof x);
+  return x;
+}
+template <class T>
+inline Vec load(const T* p) {
+  return Vec{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+}
+inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec scale_by_power_of_two(Vec x, Vec n) {
+  const Ints whole = __builtin_convertvector(n, Ints), half = whole >> 1;
+  return x * reinterpret_cast<Vec>((half + 127) << 23) * reinterpret_cast<Vec>((whole - half + 127) << 23);
+}
+inline uint32_t bits(Ints mask) { return (mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8); }
+inline uint32_t lanes_at_least(Vec a, Vec b) { return bits(a >= b); }
+inline uint32_t lanes_not_below(Vec a, Vec b) { return bits(~(a < b)); }
+
+#endif
+
+// A double is rounded to float, finite ones to finite ones: good for a filter, not for a sum.
+inline Vec load(const double* p) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = to_float(p[i]);
+  return load(lanes);
+}
+
+// The first n < kLanes of them; the other lanes hold `fill`.
+template <class T>
+inline Vec load_part(const T* p, int64_t n, float fill) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? to_float(p[i]) : fill;
+  return load(lanes);
+}
+
+// Halves are folded onto each other: a fixed order, the same for every instruction set's own width.
+inline float sum_of(Vec x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int width = kLanes / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+inline float max_of(Vec x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(x);
+#else
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int width = kLanes / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  return lanes[0];
+#endif
+}
+
+}  // namespace
+}  // namespace s2sfast::S2SFAST_ISA

@@ -1,0 +1,34 @@
+"""s2sfast: a fast decoding engine for sequence-to-sequence models in PyTorch.
+
+The ops (``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain PyTorch; the searches
+(``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
+"""
+
+from s2sfast import _native, reference
+from s2sfast.info import info
+from s2sfast.ops.backtrace import backtrace
+from s2sfast.ops.beam_topk import beam_topk
+from s2sfast.search import (
+    BeamResult,
+    LengthPenalty,
+    beam_search,
+    exhaustive_search,
+    greedy_search,
+    rules,
+)
+from s2sfast.types import BeamCandidates, Pruning
+
+__all__ = [
+    "BeamCandidates",
+    "BeamResult",
+    "LengthPenalty",
+    "Pruning",
+    "backtrace",
+    "beam_search",
+    "beam_topk",
+    "exhaustive_search",
+    "greedy_search",
+    "info",
+    "reference",
+    "rules",
+]

@@ -1,0 +1,136 @@
+"""Turns what a user passes to a search into what the loop works with, or says what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2sfast.search import state as trees
+from s2sfast.search.penalties import Penalty
+from s2sfast.search.rules import Rule
+from s2sfast.types import Pruning
+
+
+@dataclass
+class Arguments:
+    """A search, checked. B sentences, P the longest prefix."""
+
+    name: str
+    step: Callable
+    prefill: Callable | None
+    state: Any
+    state_dims: Any
+    memory: Any
+    prefix: Tensor  # (B, P) int64
+    prefix_lengths: Tensor | None  # (B,) int64 where they differ
+    eos: tuple[int, ...]
+    beam: int
+    n_best: int
+    max_length: int | Tensor  # (B,) int64
+    min_length: int
+    penalty: Penalty
+    rule: Rule
+    pruning: Pruning | None
+    processors: tuple[Callable, ...]
+    temperature: float
+    return_attention: bool
+    return_tree: bool
+    topk: Callable
+    backtrace: Callable
+
+    @property
+    def batch(self) -> int:
+        return self.prefix.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.prefix.device
+
+
+def positive(name: str, what: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected {what} to be an integer >= {least}; got {value!r}")
+    return value
+
+
+def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
+    if isinstance(eos, Tensor):
+        eos = eos.tolist()
+    ids = tuple(eos) if isinstance(eos, Iterable) else (eos,)
+    if not ids or not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
+        raise ValueError(f"{name}: expected eos to be a token id >= 0, or several; got {eos!r}")
+    return tuple(dict.fromkeys(ids))
+
+
+def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.device) -> int | Tensor:
+    if not isinstance(max_length, Tensor):
+        return positive(name, "max_length", max_length)
+    if max_length.shape != (batch,) or max_length.is_floating_point():
+        raise ValueError(
+            f"{name}: expected max_length to be an int or integers (B,)=({batch},); got {tuple(max_length.shape)}"
+        )
+    if batch and int(max_length.min()) < 1:
+        raise ValueError(f"{name}: expected max_length >= 1 for every sentence; got {max_length.tolist()}")
+    return max_length.to(device=device, dtype=torch.int64)
+
+
+def batch_of(name: str, start: Any, state: Any, state_dims: Any, memory: Any, batch_size: int | None) -> int:
+    """B, from whatever tells it; all that tell must agree."""
+    told = {
+        "batch_size": batch_size,
+        "start": start.shape[0] if isinstance(start, Tensor) and start.dim() else None,
+        "state": trees.count_rows(state, state_dims, "state"),
+        "memory": trees.count_rows(memory, 0, "memory"),
+    }
+    told = {source: rows for source, rows in told.items() if rows is not None}
+    if not told:
+        raise ValueError(
+            f"{name}: expected batch_size, since neither start, state nor memory tells how many sentences there are"
+        )
+    if len(set(told.values())) > 1:
+        raise ValueError(
+            f"{name}: expected one number of sentences; got " + ", ".join(f"{n} from {s}" for s, n in told.items())
+        )
+    return next(iter(told.values()))
+
+
+def prefixes(
+    name: str, start: int | Sequence | Tensor, prefix_lengths: Tensor | None, batch: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """((B, P) tokens, (B,) lengths where they differ)."""
+    tokens = torch.as_tensor(start, device=device)
+    if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() > 2:
+        raise ValueError(
+            f"{name}: expected start to be a token id, ids (B,) or a prefix (B, P); got {tuple(tokens.shape)} {tokens.dtype}"
+        )
+    tokens = tokens.to(torch.int64)
+    tokens = tokens.expand(batch)[:, None] if tokens.dim() == 0 else tokens[:, None] if tokens.dim() == 1 else tokens
+    if tokens.shape[0] != batch or tokens.shape[1] < 1:
+        raise ValueError(f"{name}: expected start with B={batch} rows of at least one token; got {tuple(tokens.shape)}")
+    if prefix_lengths is None:
+        return tokens, None
+    lengths = torch.as_tensor(prefix_lengths, device=device).to(torch.int64)
+    P = tokens.shape[1]
+    if lengths.shape != (batch,) or (batch and not (int(lengths.min()) >= 1 and int(lengths.max()) <= P)):
+        raise ValueError(f"{name}: expected prefix_lengths (B,)=({batch},) in [1, P]=[1, {P}]; got {lengths.tolist()}")
+    if batch == 0 or bool((lengths == lengths[0]).all()):
+        return tokens[:, : int(lengths[0]) if batch else P], None
+    return tokens, lengths
+
+
+def as_tensor_start(start: Any) -> Any:
+    """Lists of ids as tensors; a single id stays."""
+    return torch.as_tensor(start) if isinstance(start, (list, tuple)) else start
+
+
+def step_functions(name: str, step: Any) -> tuple[Callable, Callable | None]:
+    """(step, prefill or None) of a callable or of an object that has them."""
+    if callable(getattr(step, "step", None)):
+        return step.step, getattr(step, "prefill", None)
+    if callable(step):
+        return step, None
+    raise ValueError(f"{name}: expected step to be callable or to have a method step; got {type(step).__name__}")

@@ -1,0 +1,202 @@
+"""Beam search and greedy search over any step function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from s2sfast import ops, reference
+from s2sfast.search import arguments as check
+from s2sfast.search import state as trees
+from s2sfast.search.arguments import Arguments
+from s2sfast.search.loop import Loop
+from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
+from s2sfast.search.result import BeamResult
+from s2sfast.search.rules import Greedy, Rule, as_rule
+from s2sfast.types import Pruning
+
+
+@torch.no_grad()
+def beam_search(
+    step: Any,
+    state: Any,
+    *,
+    start: int | Sequence | Tensor,
+    eos: int | Sequence[int] | Tensor,
+    beam: int = 5,
+    n_best: int = 1,
+    max_length: int | Tensor = 200,
+    min_length: int = 0,
+    memory: Any = None,
+    batch_size: int | None = None,
+    prefix_lengths: Tensor | None = None,
+    state_dims: Any = 0,
+    length_penalty: float | LengthPenalty | Penalty = 1.0,
+    coverage_penalty: None = None,
+    pruning: Pruning | None = None,
+    regularizer: None = None,
+    processors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    rules: str | Rule = "hf",
+    temperature: float = 1.0,
+    return_attention: bool = False,
+    return_tree: bool = False,
+    on_step: None = None,
+    backend: Literal["fast", "reference"] = "fast",
+) -> BeamResult:
+    """Finds the n best sequences of each of B sentences, K beams wide.
+
+    ``step(tokens (R,), state, memory)`` returns ``(logits (R, V), state)`` or ``(logits, state, attention (R, T))``; it
+    is called under ``torch.no_grad()``. Rows are sentence-major: with S sentences alive, row r is beam ``r % (R // S)``
+    of sentence ``r // (R // S)``, so that ``tokens.view(S, -1)`` lines up with ``memory``. The first call has one row a
+    sentence; finished sentences leave, and so do beams that pruning has emptied everywhere. An object with ``.step`` and
+    optionally ``.prefill(prefix (B, P), lengths (B,), state, memory) -> (logits (B, V), state)`` works too.
+
+    Args:
+        step: the model. Log-probabilities are fine as logits; -inf forbids a token.
+        state: any pytree (dict, tuple, list, dataclass) of tensors with B rows, or None. Rows are gathered by parent
+            after each step; 0-d tensors and other values pass; an object with ``reorder(index)`` returns the new object,
+            or None when it worked in place (the index may be longer than the rows).
+        start: the first token: an id, ids ``(B,)``, or a prefix ``(B, P)``. It is fed, not scored, counted or returned.
+        eos: the token id that ends a hypothesis, or several.
+        beam: K, how many hypotheses run.
+        n_best: how many to return per sentence.
+        max_length: how many tokens may be generated, eos included; an int, or one per sentence ``(B,)``.
+        min_length: eos is forbidden until that many tokens are generated.
+        memory: pytree of tensors with B rows in dimension 0, given to every step; never expanded to beams.
+        batch_size: B, needed only where neither start, state nor memory tells it.
+        prefix_lengths: ``(B,)`` how many tokens of each row of a ragged ``start`` count. Without ``prefill``, sentences
+            with longer prefixes are still fed theirs while the others generate.
+        state_dims: the dimension of the rows: an int, or ints in a prefix of the state's structure.
+        length_penalty: hypotheses are ranked by log_prob / length**length_penalty, length being the generated tokens, eos
+            included (0: none); or a :class:`s2sfast.LengthPenalty`, or a callable ``(log_prob, length) -> score``.
+        pruning: drops candidates before they are ranked, see :class:`s2sfast.Pruning`.
+        processors: callables ``(tokens_so_far (R, t), log_probs (R, V)) -> log_probs``, applied in turn after the
+            log-softmax and not renormalised; tokens_so_far begins with the prefix.
+        rules: whose candidates, stopping and counting: "hf" (transformers) or "exact", or an object of
+            :mod:`s2sfast.search.rules` such as ``rules.HF(early_stopping=True)``.
+        temperature: divides the logits before the log-softmax.
+        return_attention: keep what the step returned as attention, along each hypothesis.
+        return_tree: keep every candidate, for :func:`s2sfast.plot.beam_tree`.
+        backend: "reference" runs the same loop on :mod:`s2sfast.reference`.
+        coverage_penalty, regularizer, on_step: not supported yet; anything but None is an error.
+
+    Returns:
+        :class:`s2sfast.BeamResult`.
+
+    Raises:
+        ValueError: an argument out of its range, or a step that returns the wrong thing, naming the step's number and
+            what was expected. What the step itself raises passes unchanged.
+
+    A sentence's result is the same bits in any batch, in any order and for any number of threads, as far as the step's
+    rows do not depend on their neighbours.
+
+    >>> import torch, s2sfast
+    >>> P = torch.tensor([[0.6, 0.4, 0.0], [0.6, 0.3, 0.1], [0.0, 0.1, 0.9]]).log()  # next of 0, 1, 2; 2 is eos
+    >>> step = lambda tokens, state, memory: (P[tokens], state)
+    >>> found = s2sfast.beam_search(step, None, start=1, eos=2, beam=2, max_length=4, batch_size=1, length_penalty=0.0)
+    >>> found.best(0), found.finished[0, 0].item()
+    ([0, 0, 0, 0], False)
+    """
+    name = "beam_search"
+    for option, value in {"coverage_penalty": coverage_penalty, "regularizer": regularizer, "on_step": on_step}.items():
+        if value is not None:
+            raise ValueError(f"{name}: {option} is not supported yet; expected None, got {value!r}")
+    rule = as_rule(rules)
+    return _search(
+        name, step, state, start, memory, batch_size, prefix_lengths, state_dims, backend, max_length,
+        eos=check.eos_ids(name, eos), beam=check.positive(name, "beam", beam), n_best=check.positive(name, "n_best", n_best),
+        min_length=check.positive(name, "min_length", min_length, 0), penalty=as_penalty(length_penalty), rule=rule,
+        pruning=_pruning(name, pruning), processors=tuple(processors), temperature=_temperature(name, temperature),
+        return_attention=return_attention, return_tree=return_tree,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def greedy_search(
+    step: Any,
+    state: Any,
+    *,
+    start: int | Sequence | Tensor,
+    eos: int | Sequence[int] | Tensor,
+    max_length: int | Tensor = 200,
+    min_length: int = 0,
+    memory: Any = None,
+    batch_size: int | None = None,
+    prefix_lengths: Tensor | None = None,
+    state_dims: Any = 0,
+    processors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    temperature: float = 1.0,
+    return_attention: bool = False,
+    backend: Literal["fast", "reference"] = "fast",
+) -> BeamResult:
+    """Follows the best token until the first eos. ``beam_search(beam=1, length_penalty=0)`` gives the same.
+
+    Arguments and result as in :func:`s2sfast.beam_search`; the score is the log-probability.
+
+    >>> import torch, s2sfast
+    >>> P = torch.tensor([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.0, 0.0, 1.0]]).log()  # 2 is eos
+    >>> s2sfast.greedy_search(lambda tokens, state, memory: (P[tokens], state), None, start=[0], eos=2).best(0)
+    [1, 2]
+    """
+    name = "greedy_search"
+    return _search(
+        name, step, state, start, memory, batch_size, prefix_lengths, state_dims, backend, max_length,
+        eos=check.eos_ids(name, eos), beam=1, n_best=1, min_length=check.positive(name, "min_length", min_length, 0),
+        penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None, processors=tuple(processors),
+        temperature=_temperature(name, temperature), return_attention=return_attention, return_tree=False,
+    )  # fmt: skip
+
+
+def _search(
+    name: str,
+    step: Any,
+    state: Any,
+    start: Any,
+    memory: Any,
+    batch_size: int | None,
+    prefix_lengths: Tensor | None,
+    state_dims: Any,
+    backend: str,
+    max_length: int | Tensor,
+    **options: Any,
+) -> BeamResult:
+    if backend not in ("fast", "reference"):
+        raise ValueError(f'{name}: expected backend "fast" or "reference"; got {backend!r}')
+
+    library = ops if backend == "fast" else reference
+    function, prefill = check.step_functions(name, step)
+    start = check.as_tensor_start(start)
+    batch = check.batch_of(name, start, state, state_dims, memory, batch_size)
+    try:
+        trees.check_rows(state, state_dims, batch, "state")
+        trees.check_rows(memory, 0, batch, "memory")
+    except trees.RowsError as error:
+        raise ValueError(f"{name}: {error}") from error
+    device = trees.device_of(state, memory, start)
+    prefix, lengths = check.prefixes(name, start, prefix_lengths, batch, device)
+    if lengths is not None and prefill is not None and options["processors"]:
+        raise ValueError(
+            f"{name}: processors cannot see ragged prefixes that a prefill consumed; expected prefix_lengths to agree"
+        )
+    return Loop(
+        Arguments(
+            name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
+            prefix_lengths=lengths, max_length=check.max_lengths(name, max_length, batch, device),
+            topk=library.beam_topk, backtrace=library.backtrace, **options,
+        )
+    ).run()  # fmt: skip
+
+
+def _pruning(name: str, pruning: Any) -> Pruning | None:
+    if pruning is not None and not isinstance(pruning, Pruning):
+        raise ValueError(f"{name}: expected pruning to be a Pruning or None; got {pruning!r}")
+    return pruning
+
+
+def _temperature(name: str, temperature: float) -> float:
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"{name}: expected a finite temperature > 0; got {temperature!r}")
+    return float(temperature)

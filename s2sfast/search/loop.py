@@ -1,0 +1,397 @@
+"""The loop that every search runs: step, rank, finish, gather; sentences leave when they are done."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2sfast.search import state as trees
+from s2sfast.search.arguments import Arguments
+from s2sfast.search.history import History, Paths
+from s2sfast.search.hypotheses import Hypotheses
+from s2sfast.search.result import BeamResult, SearchStats
+from s2sfast.search.rules import Progress
+from s2sfast.search.tree import BeamTree, TreeStep
+from s2sfast.types import BeamCandidates
+
+
+class Loop:
+    """One search. S sentences alive, W beams each at present (1 at the first step), K wanted, C candidates ranked."""
+
+    def __init__(self, arguments: Arguments):
+        a = self.a = arguments
+        self.state, self.memory = a.state, a.memory
+        self.alive: Tensor | None = None  # (S,) which sentences of the batch; None: all
+        self.S, self.W = a.batch, 1
+        self.scores = torch.zeros((a.batch, 1), device=a.device)
+        self.C = a.rule.candidates(a.beam, len(a.eos))
+        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), a.device)
+        self.history = History(("parents", "tokens", "scores", *(("attention",) if a.return_attention else ())))
+        self.stats = SearchStats()
+        self.ranked: list[Tensor] = []  # scores of each step's candidates
+        self.tree: list[TreeStep] = []
+        self.t = 0  # steps that chose a token
+        self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
+        self.vocabulary = 0
+        self.rows_base: Tensor | None = None
+        self.rows_key = (0, 0)
+        self.eos = torch.tensor(a.eos, device=a.device)
+        self.forced: Tensor | None = None  # (B, F) tokens of longer prefixes still to be fed
+        self.late: Tensor | None = None  # (S, 1) how many of them each sentence has
+        self.tokens = a.prefix[:, 0]
+        self.so_far = a.prefix
+
+    # --- from beginning to end -------------------------------------------------------------------
+
+    def run(self) -> BeamResult:
+        if self.S:
+            self._advance(*self._feed_prefix())
+        while self.S:
+            self._advance(*self._call_step())
+        return self._result()
+
+    def _feed_prefix(self) -> tuple[Tensor, Tensor | None]:
+        """Feeds what all sentences share of their prefixes and returns the logits that follow it."""
+        a = self.a
+        if a.prefill is not None:
+            lengths = a.prefix_lengths
+            if lengths is None:
+                lengths = torch.full((self.S,), a.prefix.shape[1], device=a.device)
+            return self._accept(a.prefill(a.prefix, lengths, self.state, self.memory), "prefill")
+        shared = a.prefix.shape[1]
+        if a.prefix_lengths is not None:
+            shared = int(a.prefix_lengths.min())
+            self.forced = a.prefix[:, shared:]
+            self.late = (a.prefix_lengths - shared)[:, None]
+            self.so_far = a.prefix[:, :shared]
+        for i in range(shared - 1):
+            self.tokens = a.prefix[:, i]
+            self._call_step()
+        self.tokens = a.prefix[:, shared - 1]
+        return self._call_step()
+
+    def _call_step(self) -> tuple[Tensor, Tensor | None]:
+        return self._accept(self.a.step(self.tokens, self.state, self.memory), "step")
+
+    def _accept(self, output: Any, source: str) -> tuple[Tensor, Tensor | None]:
+        """Checks what the model returned; keeps the state, gives (logits (R, V), attention (R, T) or None)."""
+        where = f"{self.a.name}: {source} {self.stats.steps}"
+        if not isinstance(output, tuple) or len(output) not in (2, 3):
+            raise ValueError(
+                f"{where}: expected (logits, state) or (logits, state, attention); got {type(output).__name__}"
+            )
+        rows = self.S * self.W
+        logits = output[0]
+        self.state = output[1]
+        if not isinstance(logits, Tensor) or not logits.is_floating_point():
+            raise ValueError(
+                f"{where}: expected floating logits (R, V); got {getattr(logits, 'dtype', type(logits).__name__)}"
+            )
+        if logits.dim() != 2 or logits.shape[0] != rows or logits.shape[1] != (self.vocabulary or logits.shape[1]):
+            V = self.vocabulary or "V"
+            raise ValueError(f"{where}: expected logits (R, V)=({rows}, {V}); got {tuple(logits.shape)}")
+        if not self.vocabulary:
+            self.vocabulary = logits.shape[1]
+            if max(self.a.eos) >= self.vocabulary:
+                raise ValueError(
+                    f"{where}: expected eos below V={self.vocabulary}, the width of the logits; got {max(self.a.eos)}"
+                )
+        attention = output[2] if len(output) == 3 else None
+        if self.a.return_attention and (
+            not isinstance(attention, Tensor) or attention.dim() != 2 or attention.shape[0] != rows
+        ):
+            got = tuple(attention.shape) if isinstance(attention, Tensor) else attention
+            raise ValueError(
+                f"{where}: return_attention=True expects attention (R, T)=({rows}, T) from the step; got {got}"
+            )
+        self.stats.steps += 1
+        self.stats.model_rows += rows
+        return logits, attention
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def _advance(self, logits: Tensor, attention: Tensor | None) -> None:
+        a = self.a
+        forced = self.late > self.t if self.late is not None else None  # (S, 1)
+        if forced is not None and not forced.any():
+            forced = None
+        found = self._rank(logits, forced)
+        ends = found.tokens == a.eos[0] if len(a.eos) == 1 else torch.isin(found.tokens, self.eos)
+        if forced is not None:
+            found = self._force(found, forced)
+            ends &= ~forced
+        last, length = self._lengths()
+        is_last = last if isinstance(last, bool) else bool(last.any())
+        some_end = bool(ends.any())
+        if some_end or is_last:
+            finishing = self._finish(found, ends, last, length)
+        else:
+            finishing = None
+        running = self._running(found, ends) if some_end else BeamCandidates(*(x[:, : a.beam] for x in found))
+        self._remember(found, running, finishing, attention)
+        self.t += 1
+        if last is True:
+            self._close()
+            self.S = 0
+            return
+        keep = self._still_running(running.scores, last, length, some_end or is_last)
+        self._move_on(running, keep)
+
+    def _rank(self, logits: Tensor, forced: Tensor | None) -> BeamCandidates:
+        """The C best candidates of each sentence."""
+        a = self.a
+        if a.temperature != 1.0:
+            logits = logits / a.temperature
+        if a.processors:
+            logits = self._process(torch.log_softmax(logits, dim=-1, dtype=_wide(logits)))
+        scores = self.scores if forced is None else self.scores.masked_fill(forced, -math.inf)
+        planes = logits.reshape(self.S, self.W, -1)
+        options = {"bias": self._forbidden_eos(logits), "normalized": bool(a.processors)}
+        try:
+            found = a.topk(planes, scores, self.C, pruning=a.pruning, **options)
+        except ValueError as error:
+            raise self._explained(error, planes, scores) from error
+        self.ranked.append(found.scores)
+        if a.pruning is not None:
+            offered = ((scores > -math.inf).sum(1) * self.vocabulary).clamp(max=self.C).sum()
+            self.stats.pruned += int(offered - (found.scores > -math.inf).sum())
+        if a.return_tree:
+            self.unpruned = found if a.pruning is None else a.topk(planes, scores, self.C, **options)
+        return found
+
+    def _process(self, log_probs: Tensor) -> Tensor:
+        shape = log_probs.shape
+        for number, processor in enumerate(self.a.processors):
+            log_probs = processor(self.so_far, log_probs)
+            if not isinstance(log_probs, Tensor) or log_probs.shape != shape or not log_probs.is_floating_point():
+                got = tuple(log_probs.shape) if isinstance(log_probs, Tensor) else type(log_probs).__name__
+                raise ValueError(
+                    f"{self.a.name}: step {self.stats.steps - 1}: expected floating log_probs (R, V)={tuple(shape)} from processor {number}; got {got}"
+                )
+        return log_probs
+
+    def _forbidden_eos(self, logits: Tensor) -> Tensor | None:
+        """-inf at eos where a sentence has not generated min_length tokens."""
+        if self.a.min_length == 0:
+            return None
+        young = self.t < self.a.min_length if self.late is None else (self.t - self.late) < self.a.min_length
+        if young is False or (young is not True and not young.any()):
+            return None
+        bias = logits.new_zeros(self.vocabulary, dtype=_wide(logits)).index_fill_(0, self.eos, -math.inf)
+        return bias if young is True else torch.where(young[:, :, None], bias, 0.0)
+
+    def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
+        """Sentences inside their prefix go on with its next token, for free."""
+        first = torch.arange(self.C, device=forced.device) == 0
+        tokens = self.forced[self._alive_index(), self.t][:, None]
+        return BeamCandidates(
+            found.scores.masked_fill(forced, -math.inf).masked_fill(forced & first, 0.0),
+            found.parents.masked_fill(forced, 0),
+            torch.where(forced & first, tokens, found.tokens.masked_fill(forced, 0)),
+        )
+
+    def _lengths(self) -> tuple[bool | Tensor, Tensor | int]:
+        """(whether this token is the last allowed, how many tokens there are with it); (S, 1) where sentences differ."""
+        length = self.t + 1 if self.late is None else self.t + 1 - self.late
+        most = self._most()
+        return length >= most, length
+
+    def _most(self) -> int | Tensor:
+        most = self.a.max_length
+        return most if isinstance(most, int) else most[self._alive_index()][:, None]
+
+    def _finish(self, found: BeamCandidates, ends: Tensor, last: bool | Tensor, length: int | Tensor) -> Tensor:
+        """Adds what ends here to the hypotheses; (S, C) which."""
+        finishing = self.a.rule.finishes(ends, last, self.a.beam) & (found.scores > -math.inf)
+        lengths = torch.as_tensor(length, device=finishing.device).expand(self.S, 1)
+        ranked_as = self.a.penalty(found.scores, lengths.float())
+        self.hypotheses.add(
+            self.alive,
+            scores=torch.where(finishing, ranked_as, -math.inf),
+            log_probs=found.scores,
+            lengths=lengths.expand_as(ends),
+            ended=ends,
+            parents=found.parents,
+            tokens=found.tokens,
+            found_at=torch.full_like(found.tokens, self.t),
+        )
+        self.some_full = bool((self.hypotheses.scores[:, -1] > -math.inf).any())
+        return finishing
+
+    def _running(self, found: BeamCandidates, ends: Tensor) -> BeamCandidates:
+        """The K best that do not end."""
+        order = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, : self.a.beam]
+        ended = ends.gather(1, order)
+        scores, parents, tokens = (x.gather(1, order) for x in found)
+        return BeamCandidates(scores.masked_fill(ended, -math.inf), parents, tokens)
+
+    def _still_running(self, scores: Tensor, last: bool | Tensor, length: int | Tensor, slow: bool) -> Tensor | None:
+        """(S',) which of the sentences alive stay; None: all."""
+        # Where nothing ends, prunes or forbids, only a model that offers nothing can kill all beams of a sentence: a look
+        # now and then is enough.
+        may_be_dead = slow or self.a.pruning is not None or self.a.processors or self.t % 16 == 0
+        done = scores[:, 0] == -math.inf if may_be_dead else None
+        if self.some_full:
+            stops = self.a.rule.stops(self._progress(scores, length))
+            done = stops if done is None else done | stops
+        if isinstance(last, Tensor):
+            done = last[:, 0] if done is None else done | last[:, 0]
+        if done is None or not done.any():
+            return None
+        return (~done).nonzero().flatten()
+
+    def _progress(self, scores: Tensor, length: int | Tensor) -> Progress:
+        def column(x: int | Tensor) -> Tensor:
+            return torch.as_tensor(x, device=scores.device, dtype=torch.float32).reshape(-1, 1)
+
+        hypotheses = self.hypotheses.scores if self.alive is None else self.hypotheses.scores[self.alive]
+        return Progress(scores[:, 0], hypotheses, column(length), column(self._most()), self.a.penalty)
+
+    def _move_on(self, running: BeamCandidates, keep: Tensor | None) -> None:
+        """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
+        base, total = self._base(), self.S * self.W
+        scores, parents, tokens = running
+        if keep is not None:
+            self._close()
+            scores, parents, tokens = (x.index_select(0, keep) for x in running)
+            base = base.index_select(0, keep)
+            self.alive = keep if self.alive is None else self.alive.index_select(0, keep)
+            self.memory = trees.select_rows(self.memory, 0, keep, self.S, "memory")
+            self.late = None if self.late is None else self.late.index_select(0, keep)
+            self.S = keep.shape[0]
+            if not self.S:
+                return
+        width = self._width(scores)
+        if width < scores.shape[1]:
+            scores, parents, tokens = scores[:, :width], parents[:, :width], tokens[:, :width]
+        rows = (base + parents).reshape(-1)
+        try:
+            self.state = trees.select_rows(self.state, self.a.state_dims, rows, total, "state")
+        except trees.RowsError as error:
+            raise ValueError(f"{self.a.name}: after step {self.stats.steps - 1}: {error}") from error
+        self.scores, self.tokens, self.W = scores, tokens.reshape(-1), width
+        if self.a.processors:
+            self.so_far = torch.cat((self.so_far.index_select(0, rows), self.tokens[:, None]), 1)
+
+    def _width(self, scores: Tensor) -> int:
+        """How many beams still run in the sentence that has the most; they stand first."""
+        if not (self.a.pruning is not None or self.late is not None or self.vocabulary < self.C):
+            return scores.shape[1]
+        return max(1, int((scores > -math.inf).sum(1).max()))
+
+    def _base(self) -> Tensor:
+        """(S, 1) the first row of each sentence alive."""
+        if self.rows_base is None or self.rows_key != (self.S, self.W):
+            self.rows_key = (self.S, self.W)
+            self.rows_base = torch.arange(0, self.S * self.W, self.W, device=self.a.device)[:, None]
+        return self.rows_base
+
+    def _alive_index(self) -> Tensor:
+        return torch.arange(self.S, device=self.a.device) if self.alive is None else self.alive
+
+    # --- what is kept ----------------------------------------------------------------------------
+
+    def _remember(
+        self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None, attention: Tensor | None
+    ) -> None:
+        kept = {"parents": running.parents, "tokens": running.tokens, "scores": running.scores}
+        if self.a.return_attention:
+            kept["attention"] = attention.reshape(self.S, self.W, -1)
+        self.history.append(**kept)
+        if self.a.return_tree:
+            self.tree.append(self._tree_step(found, running, finishing))
+
+    def _tree_step(self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None) -> TreeStep:
+        def identity(x: BeamCandidates) -> Tensor:
+            return (x.parents * self.vocabulary + x.tokens).masked_fill(x.scores == -math.inf, -1)
+
+        mine, seen = identity(found), identity(self.unpruned)
+        dropped = (seen >= 0) & ~(seen[:, :, None] == mine[:, None, :]).any(2)
+        if self.a.pruning is None:
+            dropped = torch.zeros_like(dropped)
+        both = [torch.cat(pair, 1) for pair in zip(found, self.unpruned, strict=True)]
+        scores = both[0].masked_fill(torch.cat((mine < 0, ~dropped), 1), -math.inf)
+        finished = torch.zeros_like(mine, dtype=torch.bool) if finishing is None else finishing
+        none = torch.zeros_like(dropped)
+        at = identity(running)[:, :, None] == mine[:, None, :]
+        beams = at.to(torch.uint8).argmax(2).masked_fill(~at.any(2) | (running.scores == -math.inf), -1)
+        return TreeStep(
+            self._alive_index(),
+            scores,
+            both[1],
+            both[2],
+            torch.cat((finished, none), 1),
+            torch.cat((none, dropped), 1),
+            beams,
+        )
+
+    def _close(self) -> None:
+        self.history.close(self.alive)
+
+    def _result(self) -> BeamResult:
+        a, n = self.a, self.a.n_best
+        best = {name: getattr(self.hypotheses, name)[:, :n] for name in Hypotheses._FIELDS}
+        best["lengths"] = best["lengths"].masked_fill(best["scores"] == -math.inf, 0)
+        steps = (best["found_at"] + 1).masked_fill(best["lengths"] == 0, 0)
+        parents = self.history.laid_out("parents", a.batch, 0)
+        paths = Paths(a.backtrace, parents, self.history.laid_out("tokens", a.batch, -1), best["parents"], steps)
+        shift = _Shift(steps, best["lengths"])
+        running = self.history.laid_out("scores", a.batch, 0.0)
+        before = (
+            paths.along(torch.nn.functional.pad(running, (0, 0, 0, 0, 1, 0)).float())
+            if len(running)
+            else running.new_zeros(*steps.shape, 0)
+        )
+        if self.ranked:
+            self.stats.candidates = int((torch.cat([x.flatten() for x in self.ranked]) > -math.inf).sum())
+        attention = None
+        if a.return_attention and len(running):
+            attention = shift(paths.along(self.history.laid_out("attention", a.batch, 0.0)), 0.0)
+        return BeamResult(
+            tokens=shift(paths.sequences(best["tokens"]), -1),
+            lengths=best["lengths"],
+            scores=best["scores"],
+            log_probs=best["log_probs"].masked_fill(best["lengths"] == 0, -math.inf),
+            token_log_probs=shift(paths.differences(before, best["log_probs"]), 0.0),
+            finished=best["ended"] & (best["lengths"] > 0),
+            attention=attention,
+            tree=BeamTree(self.tree) if a.return_tree else None,
+            stats=self.stats,
+        )
+
+    def _explained(self, error: ValueError, planes: Tensor, scores: Tensor) -> ValueError:
+        """The op's error, with the step and the sentence as the user counts them."""
+        where = f"{self.a.name}: step {self.stats.steps - 1}"
+        bad = ((planes.isnan() | (planes == math.inf)).any(-1) & (scores > -math.inf)).nonzero()
+        if not len(bad):
+            return ValueError(f"{where}: {error}")
+        row, beam = bad[0].tolist()
+        sentence = int(self._alive_index()[row])
+        return ValueError(
+            f"{where}: expected finite logits or -inf; got a NaN or +inf for sentence {sentence}, beam {beam}"
+        )
+
+
+def _wide(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+class _Shift:
+    """Drops the forced tokens in front of late sentences and what is beyond each hypothesis' end."""
+
+    def __init__(self, steps: Tensor, lengths: Tensor):
+        L = int(lengths.max()) if lengths.numel() else 0
+        at = torch.arange(L, device=steps.device) + (steps - lengths)[..., None]
+        self._inside = torch.arange(L, device=steps.device) < lengths[..., None]
+        self._at = at.where(self._inside, 0)
+
+    def __call__(self, x: Tensor, fill: float) -> Tensor:
+        """(B, n, steps, ...) -> (B, n, L, ...)."""
+        if not self._at.numel():
+            return x.new_empty((*self._at.shape, *x.shape[3:]))
+        extra = (1,) * (x.dim() - 3)
+        at = self._at.reshape(*self._at.shape, *extra).expand(*self._at.shape, *x.shape[3:])
+        return x.gather(2, at).where(self._inside.reshape(*self._inside.shape, *extra), fill)

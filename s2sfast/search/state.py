@@ -1,0 +1,108 @@
+"""Walks the pytrees that users hand to a search: decoder state and encoder memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _children(tree: Any) -> list[tuple[Any, Any]] | None:
+    """(key, child) pairs of a container, or None for a leaf."""
+    if isinstance(tree, dict):
+        return list(tree.items())
+    if isinstance(tree, (tuple, list)):
+        return list(enumerate(tree))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type) and not hasattr(tree, "reorder"):
+        return [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
+    return None
+
+
+def _rebuild(tree: Any, children: dict[Any, Any]) -> Any:
+    if isinstance(tree, dict):
+        return type(tree)(children)
+    if dataclasses.is_dataclass(tree):
+        return dataclasses.replace(tree, **children)
+    values = list(children.values())
+    return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+
+
+def _dims_of(dims: Any, key: Any) -> Any:
+    """The part of a prefix of ints that belongs to a child."""
+    if dims is None or isinstance(dims, int):
+        return dims
+    return getattr(dims, key) if dataclasses.is_dataclass(dims) else dims[key]
+
+
+def leaves(tree: Any, dims: Any, path: str) -> Iterator[tuple[str, Any, int]]:
+    """(path, leaf, dimension of the rows) of every leaf."""
+    children = _children(tree)
+    if children is None:
+        yield path, tree, dims
+        return
+    for key, child in children:
+        yield from leaves(child, _dims_of(dims, key), f"{path}[{key!r}]")
+
+
+class RowsError(ValueError):
+    """A tensor that has not the rows it should have."""
+
+
+def _check(leaf: Tensor, dim: int, rows: int, path: str) -> None:
+    if not (-leaf.dim() <= dim < leaf.dim() and leaf.shape[dim] == rows):
+        raise RowsError(f"expected {path} with {rows} rows in dimension {dim}; got {tuple(leaf.shape)}")
+
+
+def select_rows(tree: Any, dims: Any, index: Tensor, rows: int, path: str) -> Any:
+    """Picks rows of every tensor, each of which must have `rows` of them.
+
+    0-d tensors and other values pass; objects with ``reorder(index)`` do it themselves.
+    """
+    if isinstance(tree, Tensor):
+        if not tree.dim():
+            return tree
+        _check(tree, dims, rows, path)
+        return tree.index_select(dims, index)
+    if tree is None:
+        return None
+    children = _children(tree)
+    if children is not None:
+        return _rebuild(
+            tree, {k: select_rows(child, _dims_of(dims, k), index, rows, f"{path}[{k!r}]") for k, child in children}
+        )
+    reorder: Callable[[Tensor], Any] | None = getattr(tree, "reorder", None)
+    if reorder is None:
+        return tree
+    result = reorder(index)
+    return tree if result is None else result
+
+
+def check_rows(tree: Any, dims: Any, rows: int, path: str) -> None:
+    """Raises RowsError unless every tensor has `rows` rows."""
+    for at, leaf, dim in leaves(tree, dims, path):
+        if isinstance(leaf, Tensor) and leaf.dim():
+            _check(leaf, dim, rows, at)
+
+
+def count_rows(tree: Any, dims: Any, name: str) -> int | None:
+    """The number of rows that the first tensor has, or None where there is no tensor."""
+    for path, leaf, dim in leaves(tree, dims, name):
+        if isinstance(leaf, Tensor) and leaf.dim():
+            if not -leaf.dim() <= dim < leaf.dim():
+                raise ValueError(
+                    f"expected {path} to have dimension {dim}, where its rows are; got {tuple(leaf.shape)}"
+                )
+            return leaf.shape[dim]
+    return None
+
+
+def device_of(*trees: Any) -> torch.device:
+    """The device of the first tensor found; the CPU where there is none."""
+    for tree in trees:
+        for _, leaf, _ in leaves(tree, 0, ""):
+            if isinstance(leaf, Tensor):
+                return leaf.device
+    return torch.device("cpu")
