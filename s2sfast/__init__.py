@@ -4,7 +4,8 @@ The ops (``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference
 (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
 """
 
-from s2sfast import _native, reference
+from s2sfast import _native as _native
+from s2sfast import reference
 from s2sfast.info import info
 from s2sfast.ops.backtrace import backtrace
 from s2sfast.ops.beam_topk import beam_topk

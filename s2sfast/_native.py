@@ -22,7 +22,7 @@ def _check_fresh() -> None:
     sources = _PACKAGE.parent / "csrc"
     if not sources.is_dir() or not (_PACKAGE.parent / "CMakeLists.txt").is_file():
         return  # an installed package
-    built = min(Path(module.__file__).stat().st_mtime for module in (_ops, _engine))
+    built = min(Path(module.__file__ or "").stat().st_mtime for module in (_ops, _engine))
     for source in sources.rglob("*.*"):
         if source.stat().st_mtime > built:
             name = source.relative_to(_PACKAGE.parent)

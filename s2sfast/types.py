@@ -63,7 +63,7 @@ class Pruning(NamedTuple("Pruning", [("relative", "float | None"), ("absolute", 
 
     @property
     def limits(self) -> tuple[float, float, float, int]:
-        """(log relative, absolute, log relative_local, max_per_beam), an absent rule as the value that drops nothing."""
+        """(log relative, absolute, log relative_local, max_per_beam); an absent rule drops nothing."""
         return (
             -math.inf if self.relative is None else math.log(self.relative),
             math.inf if self.absolute is None else float(self.absolute),

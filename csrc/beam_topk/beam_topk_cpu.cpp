@@ -42,15 +42,7 @@ Vec load_biased(const double* logits, const double* bias) {
   return load(sum);
 }
 
-// Calls each(vector of `p`, index) over n elements; the last vector is filled up with -inf.
-template <class T, class Each>
-inline void each_vector(const T* p, int64_t n, Each each) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) each(load(p + i), i);
-  if (i < n) each(load_part(p + i, n - i, -kInf), i);
-}
-
-// The same for logit + bias.
+// each_vector for logit + bias.
 template <class T, class Each>
 inline void each_biased_vector(const Row<T>& row, int64_t n, Each each) {
   int64_t i = 0;
@@ -64,7 +56,7 @@ inline void each_biased_vector(const Row<T>& row, int64_t n, Each each) {
 template <class T>
 bool has_nan_or_inf(const T* p, int64_t n) {
   uint32_t found = 0;
-  each_vector(p, n, [&](Vec x, int64_t) { found |= lanes_not_below(x, splat(kInf)); });
+  each_vector(p, n, -kInf, [&](Vec x, int64_t) { found |= lanes_not_below(x, splat(kInf)); });
   return found != 0;
 }
 
@@ -79,7 +71,7 @@ Vec group_maxima(const T* p, int64_t n) {
     c = max(load(p + i + 2 * kLanes), c);
     d = max(load(p + i + 3 * kLanes), d);
   }
-  each_vector(p + i, n - i, [&](Vec x, int64_t) { a = max(x, a); });
+  each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { a = max(x, a); });
   return max(max(a, b), max(c, d));
 }
 
@@ -99,7 +91,7 @@ double sum_of_exp(const T* p, int64_t n, double max) {
     a += exp_of_nonpositive(load(p + i) - m);
     b += exp_of_nonpositive(load(p + i + kLanes) - m);
   }
-  each_vector(p + i, n - i, [&](Vec x, int64_t) { a += exp_of_nonpositive(x - m); });
+  each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { a += exp_of_nonpositive(x - m); });
   return sum_of(a + b);
 }
 
@@ -272,7 +264,7 @@ void Selection<T>::each_column(int64_t beam, float& bound, Visit visit) const {
     if (row.bias)
       each_biased_vector(row.from(begin), n, visit_lanes);
     else
-      each_vector(row.logits + begin, n, visit_lanes);
+      each_vector(row.logits + begin, n, -kInf, visit_lanes);
   }
 }
 

@@ -69,8 +69,8 @@ def _dropped(total: Tensor, token: Tensor, pruning: Pruning) -> Tensor:
 
 
 def _check_shapes(logits: Tensor, scores: Tensor, k: int, bias: Tensor | None, token_ids: Tensor | None) -> None:
-    def shape(t: Tensor) -> tuple[int, ...]:
-        return tuple(t.shape)
+    def shape(t: Tensor | None) -> tuple[int, ...]:
+        return () if t is None else tuple(t.shape)
 
     if logits.dim() != 3:
         raise ValueError(f"beam_topk: expected logits (B, K, V); got {shape(logits)}")
@@ -112,5 +112,6 @@ def _check_numbers(logits: Tensor, scores: Tensor, bias: Tensor | None) -> None:
         sentence, beam = divmod(int(found[0]), K)
         name = next(n for n in ("scores", "logits", "bias") if n in rows and rows[n][sentence, beam])
         raise ValueError(
-            f"beam_topk: expected finite numbers or -inf; got a NaN or +inf in {name} of sentence {sentence}, beam {beam}"
+            f"beam_topk: expected finite numbers or -inf; got a NaN or +inf in {name} of sentence {sentence}, "
+            f"beam {beam}"
         )

@@ -80,13 +80,13 @@ def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.d
 
 def batch_of(name: str, start: Any, state: Any, state_dims: Any, memory: Any, batch_size: int | None) -> int:
     """B, from whatever tells it; all that tell must agree."""
-    told = {
+    sources = {
         "batch_size": batch_size,
         "start": start.shape[0] if isinstance(start, Tensor) and start.dim() else None,
         "state": trees.count_rows(state, state_dims, "state"),
         "memory": trees.count_rows(memory, 0, "memory"),
     }
-    told = {source: rows for source, rows in told.items() if rows is not None}
+    told = {source: rows for source, rows in sources.items() if rows is not None}
     if not told:
         raise ValueError(
             f"{name}: expected batch_size, since neither start, state nor memory tells how many sentences there are"
@@ -105,7 +105,8 @@ def prefixes(
     tokens = torch.as_tensor(start, device=device)
     if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() > 2:
         raise ValueError(
-            f"{name}: expected start to be a token id, ids (B,) or a prefix (B, P); got {tuple(tokens.shape)} {tokens.dtype}"
+            f"{name}: expected start to be a token id, ids (B,) or a prefix (B, P); "
+            f"got {tuple(tokens.shape)} {tokens.dtype}"
         )
     tokens = tokens.to(torch.int64)
     tokens = tokens.expand(batch)[:, None] if tokens.dim() == 0 else tokens[:, None] if tokens.dim() == 1 else tokens

@@ -51,14 +51,14 @@ def beam_search(
     ``step(tokens (R,), state, memory)`` returns ``(logits (R, V), state)`` or ``(logits, state, attention (R, T))``; it
     is called under ``torch.no_grad()``. Rows are sentence-major: with S sentences alive, row r is beam ``r % (R // S)``
     of sentence ``r // (R // S)``, so that ``tokens.view(S, -1)`` lines up with ``memory``. The first call has one row a
-    sentence; finished sentences leave, and so do beams that pruning has emptied everywhere. An object with ``.step`` and
-    optionally ``.prefill(prefix (B, P), lengths (B,), state, memory) -> (logits (B, V), state)`` works too.
+    sentence; finished sentences leave, and so do beams that pruning has emptied everywhere. An object with ``.step``
+    and optionally ``.prefill(prefix (B, P), lengths (B,), state, memory) -> (logits (B, V), state)`` works too.
 
     Args:
         step: the model. Log-probabilities are fine as logits; -inf forbids a token.
         state: any pytree (dict, tuple, list, dataclass) of tensors with B rows, or None. Rows are gathered by parent
-            after each step; 0-d tensors and other values pass; an object with ``reorder(index)`` returns the new object,
-            or None when it worked in place (the index may be longer than the rows).
+            after each step; 0-d tensors and other values pass; an object with ``reorder(index)`` returns the new
+            object, or None when it worked in place (the index may be longer than the rows).
         start: the first token: an id, ids ``(B,)``, or a prefix ``(B, P)``. It is fed, not scored, counted or returned.
         eos: the token id that ends a hypothesis, or several.
         beam: K, how many hypotheses run.
@@ -70,8 +70,8 @@ def beam_search(
         prefix_lengths: ``(B,)`` how many tokens of each row of a ragged ``start`` count. Without ``prefill``, sentences
             with longer prefixes are still fed theirs while the others generate.
         state_dims: the dimension of the rows: an int, or ints in a prefix of the state's structure.
-        length_penalty: hypotheses are ranked by log_prob / length**length_penalty, length being the generated tokens, eos
-            included (0: none); or a :class:`s2sfast.LengthPenalty`, or a callable ``(log_prob, length) -> score``.
+        length_penalty: hypotheses are ranked by log_prob / length**length_penalty, length being the generated tokens,
+            eos included (0: none); or a :class:`s2sfast.LengthPenalty`, or a callable ``(log_prob, length) -> score``.
         pruning: drops candidates before they are ranked, see :class:`s2sfast.Pruning`.
         processors: callables ``(tokens_so_far (R, t), log_probs (R, V)) -> log_probs``, applied in turn after the
             log-softmax and not renormalised; tokens_so_far begins with the prefix.
@@ -107,7 +107,8 @@ def beam_search(
     rule = as_rule(rules)
     return _search(
         name, step, state, start, memory, batch_size, prefix_lengths, state_dims, backend, max_length,
-        eos=check.eos_ids(name, eos), beam=check.positive(name, "beam", beam), n_best=check.positive(name, "n_best", n_best),
+        eos=check.eos_ids(name, eos), beam=check.positive(name, "beam", beam),
+        n_best=check.positive(name, "n_best", n_best),
         min_length=check.positive(name, "min_length", min_length, 0), penalty=as_penalty(length_penalty), rule=rule,
         pruning=_pruning(name, pruning), processors=tuple(processors), temperature=_temperature(name, temperature),
         return_attention=return_attention, return_tree=return_tree,

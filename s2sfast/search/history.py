@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class History:
-    """Named (S, ...) tensors per step, S being the sentences alive; their second dimension may differ from step to step."""
+    """Named (S, ...) tensors per step, S being the sentences alive; the second dimension may differ between steps."""
 
     def __init__(self, names: tuple[str, ...]):
         self._names = names

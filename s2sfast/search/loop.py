@@ -39,7 +39,7 @@ class Loop:
         self.rows_base: Tensor | None = None
         self.rows_key = (0, 0)
         self.eos = torch.tensor(a.eos, device=a.device)
-        self.forced: Tensor | None = None  # (B, F) tokens of longer prefixes still to be fed
+        self.forced_tokens = a.prefix[:, :0]  # (B, F) of longer prefixes, still to be fed
         self.late: Tensor | None = None  # (S, 1) how many of them each sentence has
         self.tokens = a.prefix[:, 0]
         self.so_far = a.prefix
@@ -64,7 +64,7 @@ class Loop:
         shared = a.prefix.shape[1]
         if a.prefix_lengths is not None:
             shared = int(a.prefix_lengths.min())
-            self.forced = a.prefix[:, shared:]
+            self.forced_tokens = a.prefix[:, shared:]
             self.late = (a.prefix_lengths - shared)[:, None]
             self.so_far = a.prefix[:, :shared]
         for i in range(shared - 1):
@@ -126,10 +126,7 @@ class Loop:
         last, length = self._lengths()
         is_last = last if isinstance(last, bool) else bool(last.any())
         some_end = bool(ends.any())
-        if some_end or is_last:
-            finishing = self._finish(found, ends, last, length)
-        else:
-            finishing = None
+        finishing = self._finish(found, ends, last, length) if some_end or is_last else None
         running = self._running(found, ends) if some_end else BeamCandidates(*(x[:, : a.beam] for x in found))
         self._remember(found, running, finishing, attention)
         self.t += 1
@@ -169,7 +166,8 @@ class Loop:
             if not isinstance(log_probs, Tensor) or log_probs.shape != shape or not log_probs.is_floating_point():
                 got = tuple(log_probs.shape) if isinstance(log_probs, Tensor) else type(log_probs).__name__
                 raise ValueError(
-                    f"{self.a.name}: step {self.stats.steps - 1}: expected floating log_probs (R, V)={tuple(shape)} from processor {number}; got {got}"
+                    f"{self.a.name}: step {self.stats.steps - 1}: expected floating log_probs (R, V)={tuple(shape)} "
+                    f"from processor {number}; got {got}"
                 )
         return log_probs
 
@@ -186,7 +184,7 @@ class Loop:
     def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
         """Sentences inside their prefix go on with its next token, for free."""
         first = torch.arange(self.C, device=forced.device) == 0
-        tokens = self.forced[self._alive_index(), self.t][:, None]
+        tokens = self.forced_tokens[self._alive_index(), self.t][:, None]
         return BeamCandidates(
             found.scores.masked_fill(forced, -math.inf).masked_fill(forced & first, 0.0),
             found.parents.masked_fill(forced, 0),
@@ -194,7 +192,7 @@ class Loop:
         )
 
     def _lengths(self) -> tuple[bool | Tensor, Tensor | int]:
-        """(whether this token is the last allowed, how many tokens there are with it); (S, 1) where sentences differ."""
+        """(this token is the last allowed, how many tokens there are with it); (S, 1) where sentences differ."""
         length = self.t + 1 if self.late is None else self.t + 1 - self.late
         most = self._most()
         return length >= most, length
@@ -230,8 +228,8 @@ class Loop:
 
     def _still_running(self, scores: Tensor, last: bool | Tensor, length: int | Tensor, slow: bool) -> Tensor | None:
         """(S',) which of the sentences alive stay; None: all."""
-        # Where nothing ends, prunes or forbids, only a model that offers nothing can kill all beams of a sentence: a look
-        # now and then is enough.
+        # Where nothing ends, prunes or forbids, only a model that offers nothing can kill all beams of a sentence: a
+        # look now and then is enough.
         may_be_dead = slow or self.a.pruning is not None or self.a.processors or self.t % 16 == 0
         done = scores[:, 0] == -math.inf if may_be_dead else None
         if self.some_full:
@@ -298,7 +296,7 @@ class Loop:
         self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None, attention: Tensor | None
     ) -> None:
         kept = {"parents": running.parents, "tokens": running.tokens, "scores": running.scores}
-        if self.a.return_attention:
+        if attention is not None and self.a.return_attention:
             kept["attention"] = attention.reshape(self.S, self.W, -1)
         self.history.append(**kept)
         if self.a.return_tree:

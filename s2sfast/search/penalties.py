@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-Penalty = Callable[[Tensor, Tensor], Tensor]
-"""(log_prob, length) -> score; broadcasting tensors, length at least 1."""
+
+class Penalty(Protocol):
+    """(log_prob, length) -> score; broadcasting tensors, length at least 1."""
+
+    def __call__(self, log_prob: Tensor, length: Tensor, /) -> Tensor: ...
+
 
 
 class LengthPenalty(NamedTuple):

@@ -24,7 +24,7 @@ def _children(tree: Any) -> list[tuple[Any, Any]] | None:
 def _rebuild(tree: Any, children: dict[Any, Any]) -> Any:
     if isinstance(tree, dict):
         return type(tree)(children)
-    if dataclasses.is_dataclass(tree):
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return dataclasses.replace(tree, **children)
     values = list(children.values())
     return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Node:
     """One candidate. `fate` is kept (ran on), finished (a hypothesis), outranked, or pruned (cut by a rule)."""
 
     index: int

@@ -106,6 +106,14 @@ inline Vec load_part(const T* p, int64_t n, float fill) {
   return load(lanes);
 }
 
+// Calls each(vector of `p`, index) over n elements; the last vector is filled up.
+template <class T, class Each>
+inline void each_vector(const T* p, int64_t n, float fill, Each each) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) each(load(p + i), i);
+  if (i < n) each(load_part(p + i, n - i, fill), i);
+}
+
 // Halves are folded onto each other: a fixed order, the same for every instruction set's own width.
 inline float sum_of(Vec x) {
   float lanes[kLanes];

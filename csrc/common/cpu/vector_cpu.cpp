@@ -1,0 +1,41 @@
+#include <cmath>
+
+#include "common/cpu/exp.h"
+#include "common/cpu/vector.h"
+
+namespace s2sfast::S2SFAST_ISA {
+
+void vector_exp(const float* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, exp(load(x + i)));
+  if (i == n) return;
+  float last[kLanes];
+  store(last, exp(load_part(x + i, n - i, 0.0f)));
+  std::memcpy(y + i, last, (n - i) * sizeof(float));
+}
+
+float vector_max(const float* x, int64_t n) {
+  Vec m = splat(-INFINITY);
+  each_vector(x, n, -INFINITY, [&](Vec v, int64_t) { m = max(v, m); });
+  return max_of(m);
+}
+
+float vector_sum(const float* x, int64_t n) {
+  Vec s = splat(0);
+  each_vector(x, n, 0.0f, [&](Vec v, int64_t) { s += v; });
+  return sum_of(s);
+}
+
+float vector_dot(const float* x, const float* y, int64_t n) {
+  Vec a = splat(0), b = a;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a = fma(load(x + i), load(y + i), a);
+    b = fma(load(x + i + kLanes), load(y + i + kLanes), b);
+  }
+  for (; i + kLanes <= n; i += kLanes) a = fma(load(x + i), load(y + i), a);
+  if (i < n) a = fma(load_part(x + i, n - i, 0.0f), load_part(y + i, n - i, 0.0f), a);
+  return sum_of(a + b);
+}
+
+}  // namespace s2sfast::S2SFAST_ISA
