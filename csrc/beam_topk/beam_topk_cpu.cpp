@@ -12,9 +12,8 @@ namespace {
 
 constexpr float kInf = INFINITY, kLargest = std::numeric_limits<float>::max();
 
-// Blocks this far below the running maximum are skipped: 512 exp(-44) < 2^-54, and the sum is at least 1, so that
-// adding them would leave the same double.
-constexpr double kInvisible = 44;
+// How far above the pivot logits may stand: exp(40) is far from overflow. The sum is at least 1, the pivot's own term.
+constexpr float kPivotSlack = 40;
 
 // --- scan ------------------------------------------------------------------------------------------
 
@@ -60,18 +59,25 @@ bool has_nan_or_inf(const T* p, int64_t n) {
   return found != 0;
 }
 
-// The maxima of the block's groups: lane j of vectors 0, 1, ... is group j.
-template <class T>
-Vec group_maxima(const T* p, int64_t n) {
+// The maxima of the block's groups: lane j of vectors 0, 1, ... is group j. With kCheck, says whether a NaN or +inf was
+// among them; without, a NaN is passed over.
+template <bool kCheck, class T>
+Vec group_maxima(const T* p, int64_t n, bool& bad) {
   Vec a = splat(-kInf), b = a, c = a, d = a;
+  uint32_t found = 0;
+  const auto take = [&](Vec x, Vec& m) {
+    m = max(x, m);
+    if constexpr (kCheck) found |= lanes_not_below(x, splat(kInf));
+  };
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    a = max(load(p + i), a);
-    b = max(load(p + i + kLanes), b);
-    c = max(load(p + i + 2 * kLanes), c);
-    d = max(load(p + i + 3 * kLanes), d);
+    take(load(p + i), a);
+    take(load(p + i + kLanes), b);
+    take(load(p + i + 2 * kLanes), c);
+    take(load(p + i + 3 * kLanes), d);
   }
-  each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { a = max(x, a); });
+  each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { take(x, a); });
+  bad |= found != 0;
   return max(max(a, b), max(c, d));
 }
 
@@ -82,70 +88,101 @@ Vec group_maxima_biased(const Row<T>& row, int64_t n) {
   return m;
 }
 
+// The sum of exp(logit - pivot) over a piece, and its group maxima, in one pass: the pivot is the maximum of the first
+// block that has a finite logit, and moves up only when a block's maximum leaves it kPivotSlack behind. (The online
+// softmax of Milakov & Gimelshein 2018, without a maximum before the exponentials.) Float32 within a block, float64
+// across blocks.
 template <class T>
-double sum_of_exp(const T* p, int64_t n, double max) {
-  const Vec m = splat(static_cast<float>(max));
-  Vec a = splat(0), b = a;
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    a += exp_of_nonpositive(load(p + i) - m);
-    b += exp_of_nonpositive(load(p + i + kLanes) - m);
+class Normalizer {
+ public:
+  Vec add_block(const T* p, int64_t n) {
+    Vec maxima = splat(-kInf);
+    if (pivot_ > -kInf) {
+      const Vec sum = sum_of_exp(p, n, maxima);
+      const float top = max_of(maxima);
+      max_ = std::max(max_, top);
+      if (top <= pivot_ + kPivotSlack) {
+        sum_.add(sum);
+        return maxima;
+      }
+    } else {
+      maxima = group_maxima<true>(p, n, bad_);
+      max_ = max_of(maxima);
+      if (max_ == -kInf) return maxima;
+    }
+    scale(sum_, std::exp(double{pivot_} - double{max_}));
+    pivot_ = max_;
+    sum_.add(sum_of_exp(p, n, maxima));
+    return maxima;
   }
-  each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { a += exp_of_nonpositive(x - m); });
-  return sum_of(a + b);
-}
+  BeamTopkPartial result() const {
+    const double sum = sum_of(sum_);  // a NaN or +inf among the logits has made it NaN
+    return {sum, pivot_, max_, bad_ || std::isnan(sum), false};
+  }
 
-double sum_of_exp(const double* p, int64_t n, double max) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += std::exp(p[i] - max);
-  return sum;
-}
+ private:
+  Vec sum_of_exp(const T* p, int64_t n, Vec& maxima) const {
+    const Vec pivot = splat(pivot_);
+    Vec a = splat(0), b = a, m = splat(-kInf), l = m;
+    const auto take = [&](Vec x, Vec& sum, Vec& max_of_lanes) {
+      max_of_lanes = max(x, max_of_lanes);
+      sum += exp_for_sum(x - pivot);
+    };
+    int64_t i = 0;
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      take(load(p + i), a, m);
+      take(load(p + i + kLanes), b, l);
+    }
+    each_vector(p + i, n - i, -kInf, [&](Vec x, int64_t) { take(x, a, m); });
+    maxima = max(m, l);
+    return a + b;
+  }
+
+  WideSum sum_;
+  float pivot_ = -kInf, max_ = -kInf;
+  bool bad_ = false;
+};
+
+template <>
+class Normalizer<double> {
+ public:
+  Vec add_block(const double* p, int64_t n) {
+    const Vec maxima = group_maxima<true>(p, n, bad_);
+    const double before = max_;
+    for (int64_t i = 0; i < n; ++i) max_ = p[i] > max_ ? p[i] : max_;
+    if (max_ == -kInf || bad_) return maxima;
+    if (max_ > before) sum_ *= std::exp(before - max_);
+    for (int64_t i = 0; i < n; ++i) sum_ += std::exp(p[i] - max_);
+    return maxima;
+  }
+  BeamTopkPartial result() const { return {sum_, max_, max_, bad_, false}; }
+
+ private:
+  double sum_ = 0, max_ = -kInf;
+  bool bad_ = false;
+};
 
 template <class T>
 double max_of_block(const T*, int64_t, Vec groups) {
   return max_of(groups);
 }
-double max_of_block(const double* p, int64_t n, Vec) {
-  double max = -kInf;
-  for (int64_t i = 0; i < n; ++i) max = p[i] > max ? p[i] : max;
-  return max;
-}
-
-// Adds a block to the online softmax (Milakov & Gimelshein 2018): max and sum are of all blocks so far.
-template <class T>
-void add_block(const T* p, int64_t n, double block_max, BeamTopkPartial& out) {
-  if (block_max > out.max) {
-    out.sum *= std::exp(out.max - block_max);
-    out.max = block_max;
-  }
-  if (block_max > -kInf && block_max >= out.max - kInvisible)
-    out.sum += sum_of_exp(p, n, out.max);  // a NaN or +inf makes it NaN
-  else
-    out.bad_logit |= has_nan_or_inf(p, n);
-}
+double max_of_block(const double* p, int64_t n, Vec) { return *std::max_element(p, p + n); }
 
 template <class T>
 BeamTopkPartial scan_piece(const Row<T>& row, int64_t n, bool normalized, float* groups) {
-  BeamTopkPartial out{0, -kInf, false, false};
+  Normalizer<T> normalizer;
+  BeamTopkPartial ready{1, 0, -kInf, false, false};  // what stands for it where the logits are normalized
+  bool bad_bias = false;
   for (int64_t i = 0; i < n; i += kBlock, groups += kLanes) {
     const int64_t size = std::min(kBlock, n - i);
     const T* p = row.logits + i;
-    const Vec maxima = group_maxima(p, size);
-    const double block_max = max_of_block(p, size, maxima);
-    if (normalized) {
-      out.max = std::max(out.max, block_max);
-      out.bad_logit |= has_nan_or_inf(p, size);
-    } else {
-      add_block(p, size, block_max, out);
-    }
-    if (row.bias) {
-      store(groups, group_maxima_biased(row.from(i), size));
-      out.bad_bias |= has_nan_or_inf(row.bias + i, size);
-    } else {
-      store(groups, maxima);
-    }
+    const Vec maxima = normalized ? group_maxima<true>(p, size, ready.bad_logit) : normalizer.add_block(p, size);
+    if (normalized) ready.max = std::max(ready.max, max_of_block(p, size, maxima));
+    store(groups, row.bias ? group_maxima_biased(row.from(i), size) : maxima);
+    if (row.bias) bad_bias |= has_nan_or_inf(row.bias + i, size);
   }
-  out.bad_logit |= std::isnan(out.sum);
+  BeamTopkPartial out = normalized ? ready : normalizer.result();
+  out.bad_bias = bad_bias;
   return out;
 }
 
@@ -229,7 +266,7 @@ template <class T>
 double Selection<T>::log_sum(const BeamTopkPartial* part, int64_t pieces, double max) {
   double sum = 0;
   for (int64_t i = 0; i < pieces; ++i)
-    if (part[i].max > -kInf) sum += part[i].sum * std::exp(part[i].max - max);
+    if (part[i].max > -kInf) sum += part[i].sum * std::exp(part[i].pivot - max);
   return std::log(sum);
 }
 

@@ -21,8 +21,8 @@ struct Candidate {
 };
 
 struct BeamTopkPartial {  // of one piece
-  double sum;             // of exp(logit - max)
-  double max;
+  double sum;             // of exp(logit - pivot)
+  double pivot, max;
   bool bad_logit, bad_bias;  // a NaN or +inf was seen
 };
 

@@ -78,19 +78,20 @@ def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.d
     return max_length.to(device=device, dtype=torch.int64)
 
 
-def batch_of(name: str, start: Any, state: Any, state_dims: Any, memory: Any, batch_size: int | None) -> int:
+def batch_of(
+    name: str, start: Any, state: Any, state_dims: Any, memory: Any, max_length: Any, batch_size: int | None
+) -> int:
     """B, from whatever tells it; all that tell must agree."""
     sources = {
         "batch_size": batch_size,
         "start": start.shape[0] if isinstance(start, Tensor) and start.dim() else None,
         "state": trees.count_rows(state, state_dims, "state"),
         "memory": trees.count_rows(memory, 0, "memory"),
+        "max_length": max_length.shape[0] if isinstance(max_length, Tensor) and max_length.dim() == 1 else None,
     }
     told = {source: rows for source, rows in sources.items() if rows is not None}
     if not told:
-        raise ValueError(
-            f"{name}: expected batch_size, since neither start, state nor memory tells how many sentences there are"
-        )
+        raise ValueError(f"{name}: expected batch_size, since nothing else tells how many sentences there are")
     if len(set(told.values())) > 1:
         raise ValueError(
             f"{name}: expected one number of sentences; got " + ", ".join(f"{n} from {s}" for s, n in told.items())
@@ -126,6 +127,12 @@ def prefixes(
 def as_tensor_start(start: Any) -> Any:
     """Lists of ids as tensors; a single id stays."""
     return torch.as_tensor(start) if isinstance(start, (list, tuple)) else start
+
+
+def processor_list(name: str, processors: Any) -> tuple[Callable, ...]:
+    if callable(processors) or not all(callable(p) for p in processors):
+        raise ValueError(f"{name}: expected processors to be a sequence of callables; got {processors!r}")
+    return tuple(processors)
 
 
 def step_functions(name: str, step: Any) -> tuple[Callable, Callable | None]:

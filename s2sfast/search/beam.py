@@ -104,14 +104,12 @@ def beam_search(
     for option, value in {"coverage_penalty": coverage_penalty, "regularizer": regularizer, "on_step": on_step}.items():
         if value is not None:
             raise ValueError(f"{name}: {option} is not supported yet; expected None, got {value!r}")
-    rule = as_rule(rules)
     return _search(
-        name, step, state, start, memory, batch_size, prefix_lengths, state_dims, backend, max_length,
-        eos=check.eos_ids(name, eos), beam=check.positive(name, "beam", beam),
-        n_best=check.positive(name, "n_best", n_best),
-        min_length=check.positive(name, "min_length", min_length, 0), penalty=as_penalty(length_penalty), rule=rule,
-        pruning=_pruning(name, pruning), processors=tuple(processors), temperature=_temperature(name, temperature),
-        return_attention=return_attention, return_tree=return_tree,
+        name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
+        state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
+        processors=processors, temperature=temperature, return_attention=return_attention, return_tree=return_tree,
+        beam=check.positive(name, "beam", beam), n_best=check.positive(name, "n_best", n_best),
+        penalty=as_penalty(length_penalty), rule=as_rule(rules), pruning=_pruning(name, pruning),
     )  # fmt: skip
 
 
@@ -142,12 +140,11 @@ def greedy_search(
     >>> s2sfast.greedy_search(lambda tokens, state, memory: (P[tokens], state), None, start=[0], eos=2).best(0)
     [1, 2]
     """
-    name = "greedy_search"
     return _search(
-        name, step, state, start, memory, batch_size, prefix_lengths, state_dims, backend, max_length,
-        eos=check.eos_ids(name, eos), beam=1, n_best=1, min_length=check.positive(name, "min_length", min_length, 0),
-        penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None, processors=tuple(processors),
-        temperature=_temperature(name, temperature), return_attention=return_attention, return_tree=False,
+        "greedy_search", step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
+        state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
+        processors=processors, temperature=temperature, return_attention=return_attention, return_tree=False,
+        beam=1, n_best=1, penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None,
     )  # fmt: skip
 
 
@@ -155,30 +152,35 @@ def _search(
     name: str,
     step: Any,
     state: Any,
+    *,
     start: Any,
+    eos: Any,
+    max_length: int | Tensor,
+    min_length: int,
     memory: Any,
     batch_size: int | None,
     prefix_lengths: Tensor | None,
     state_dims: Any,
+    processors: Any,
+    temperature: float,
     backend: str,
-    max_length: int | Tensor,
     **options: Any,
 ) -> BeamResult:
+    """Checks what both searches share and runs the loop; `options` are fields of Arguments as they are."""
     if backend not in ("fast", "reference"):
         raise ValueError(f'{name}: expected backend "fast" or "reference"; got {backend!r}')
-
     library = ops if backend == "fast" else reference
     function, prefill = check.step_functions(name, step)
     start = check.as_tensor_start(start)
-    batch = check.batch_of(name, start, state, state_dims, memory, batch_size)
     try:
+        batch = check.batch_of(name, start, state, state_dims, memory, max_length, batch_size)
         trees.check_rows(state, state_dims, batch, "state")
         trees.check_rows(memory, 0, batch, "memory")
     except trees.RowsError as error:
         raise ValueError(f"{name}: {error}") from error
     device = trees.device_of(state, memory, start)
     prefix, lengths = check.prefixes(name, start, prefix_lengths, batch, device)
-    if lengths is not None and prefill is not None and options["processors"]:
+    if lengths is not None and prefill is not None and processors:
         raise ValueError(
             f"{name}: processors cannot see ragged prefixes that a prefill consumed; expected prefix_lengths to agree"
         )
@@ -186,6 +188,8 @@ def _search(
         Arguments(
             name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
             prefix_lengths=lengths, max_length=check.max_lengths(name, max_length, batch, device),
+            min_length=check.positive(name, "min_length", min_length, 0), eos=check.eos_ids(name, eos),
+            processors=check.processor_list(name, processors), temperature=_temperature(name, temperature),
             topk=library.beam_topk, backtrace=library.backtrace, **options,
         )
     ).run()  # fmt: skip

@@ -44,7 +44,7 @@ def exhaustive_search(
     penalty, ends = as_penalty(length_penalty), check.eos_ids(name, eos)
     function, _ = check.step_functions(name, step)
     start = check.as_tensor_start(start)
-    batch = check.batch_of(name, start, state, state_dims, memory, batch_size)
+    batch = check.batch_of(name, start, state, state_dims, memory, max_length, batch_size)
     prefix, _ = check.prefixes(name, start, None, batch, trees.device_of(state, memory, start))
     for i in range(prefix.shape[1] - 1):
         _, state = function(prefix[:, i], state, memory)[:2]
@@ -96,9 +96,11 @@ def _ranked(
     lengths = torch.cat([torch.full_like(p, s.shape[2]) for s, p, _, _ in found], 1)
     finished = torch.cat([torch.full_like(p, f, dtype=torch.bool) for _, p, _, f in found], 1)
     scores = penalty(log_probs, lengths).masked_fill(log_probs == -torch.inf, -torch.inf)
-    scores = pad(scores, (0, max(0, n - scores.shape[1])), value=-torch.inf)
+    spare = (0, max(0, n - scores.shape[1]))  # places that no sequence fills
+    scores, log_probs = pad(scores, spare, value=-torch.inf), pad(log_probs, spare, value=-torch.inf)
+    lengths, finished = pad(lengths, spare), pad(finished, spare)
+    tokens, detail = pad(tokens, (0, 0, *spare)), pad(detail, (0, 0, *spare))
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :n]
-    order = order.clamp(max=log_probs.shape[1] - 1)
     best = scores.gather(1, order)
     none = best == -torch.inf
     at = order[..., None].expand(-1, -1, L)

@@ -31,6 +31,13 @@ class History:
 
     def laid_out(self, name: str, batch: int, fill: float) -> Tensor:
         """(L, B, K, ...) of all steps, filled up where a sentence was gone or a step was narrower."""
+        if len(self._closed) == 1 and self._closed[0][0] is None and self._closed[0][1][name]:
+            steps = self._closed[0][1][name]
+            if all(tensor.shape == steps[0].shape for tensor in steps):
+                return torch.stack(steps)
+        return self._scattered(name, batch, fill)
+
+    def _scattered(self, name: str, batch: int, fill: float) -> Tensor:
         steps = [(at, tensor) for at, lists in self._closed for tensor in lists[name]]
         if not steps:
             return torch.empty((0, batch, 0), dtype=torch.int64)

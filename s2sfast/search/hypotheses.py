@@ -24,20 +24,20 @@ class Hypotheses:
         self.tokens = table(-1, torch.int64)
         self.found_at = table(0, torch.int64)
 
-    _FIELDS = ("scores", "log_probs", "lengths", "ended", "parents", "tokens", "found_at")
+    FIELDS = ("scores", "log_probs", "lengths", "ended", "parents", "tokens", "found_at")
 
     def add(self, rows: Tensor | None, **new: Tensor) -> None:
         """Merges new ones (S, C), in the order of their rank, into the places of `rows` (S,) (None: all).
 
         A score of -inf is no hypothesis.
         """
-        old = {name: getattr(self, name) for name in self._FIELDS}
+        old = {name: getattr(self, name) for name in self.FIELDS}
         if rows is not None:
             old = {name: value.index_select(0, rows) for name, value in old.items()}
         places = old["scores"].shape[1]
         ranked = torch.cat((old["scores"], new["scores"]), 1).sort(dim=1, descending=True, stable=True)
         order = ranked.indices[:, :places]
-        for name in self._FIELDS:
+        for name in self.FIELDS:
             merged = torch.cat((old[name], new[name]), 1).gather(1, order)
             if rows is None:
                 setattr(self, name, merged)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from s2sfast.search import state as trees
 from s2sfast.search.arguments import Arguments
-from s2sfast.search.history import History, Paths
+from s2sfast.search.history import History
 from s2sfast.search.hypotheses import Hypotheses
+from s2sfast.search.outcome import outcome
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Progress
+from s2sfast.search.stepper import Stepper
 from s2sfast.search.tree import BeamTree, TreeStep
 from s2sfast.types import BeamCandidates
 
@@ -31,11 +32,11 @@ class Loop:
         self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), a.device)
         self.history = History(("parents", "tokens", "scores", *(("attention",) if a.return_attention else ())))
         self.stats = SearchStats()
+        self.model = Stepper(a, self.stats)
         self.ranked: list[Tensor] = []  # scores of each step's candidates
         self.tree: list[TreeStep] = []
         self.t = 0  # steps that chose a token
         self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
-        self.vocabulary = 0
         self.rows_base: Tensor | None = None
         self.rows_key = (0, 0)
         self.eos = torch.tensor(a.eos, device=a.device)
@@ -50,7 +51,7 @@ class Loop:
         if self.S:
             self._advance(*self._feed_prefix())
         while self.S:
-            self._advance(*self._call_step())
+            self._advance(*self._step())
         return self._result()
 
     def _feed_prefix(self) -> tuple[Tensor, Tensor | None]:
@@ -60,7 +61,8 @@ class Loop:
             lengths = a.prefix_lengths
             if lengths is None:
                 lengths = torch.full((self.S,), a.prefix.shape[1], device=a.device)
-            return self._accept(a.prefill(a.prefix, lengths, self.state, self.memory), "prefill")
+            logits, self.state, attention = self.model.prefill(lengths)
+            return logits, attention
         shared = a.prefix.shape[1]
         if a.prefix_lengths is not None:
             shared = int(a.prefix_lengths.min())
@@ -69,46 +71,12 @@ class Loop:
             self.so_far = a.prefix[:, :shared]
         for i in range(shared - 1):
             self.tokens = a.prefix[:, i]
-            self._call_step()
+            self._step()
         self.tokens = a.prefix[:, shared - 1]
-        return self._call_step()
+        return self._step()
 
-    def _call_step(self) -> tuple[Tensor, Tensor | None]:
-        return self._accept(self.a.step(self.tokens, self.state, self.memory), "step")
-
-    def _accept(self, output: Any, source: str) -> tuple[Tensor, Tensor | None]:
-        """Checks what the model returned; keeps the state, gives (logits (R, V), attention (R, T) or None)."""
-        where = f"{self.a.name}: {source} {self.stats.steps}"
-        if not isinstance(output, tuple) or len(output) not in (2, 3):
-            raise ValueError(
-                f"{where}: expected (logits, state) or (logits, state, attention); got {type(output).__name__}"
-            )
-        rows = self.S * self.W
-        logits = output[0]
-        self.state = output[1]
-        if not isinstance(logits, Tensor) or not logits.is_floating_point():
-            raise ValueError(
-                f"{where}: expected floating logits (R, V); got {getattr(logits, 'dtype', type(logits).__name__)}"
-            )
-        if logits.dim() != 2 or logits.shape[0] != rows or logits.shape[1] != (self.vocabulary or logits.shape[1]):
-            V = self.vocabulary or "V"
-            raise ValueError(f"{where}: expected logits (R, V)=({rows}, {V}); got {tuple(logits.shape)}")
-        if not self.vocabulary:
-            self.vocabulary = logits.shape[1]
-            if max(self.a.eos) >= self.vocabulary:
-                raise ValueError(
-                    f"{where}: expected eos below V={self.vocabulary}, the width of the logits; got {max(self.a.eos)}"
-                )
-        attention = output[2] if len(output) == 3 else None
-        if self.a.return_attention and (
-            not isinstance(attention, Tensor) or attention.dim() != 2 or attention.shape[0] != rows
-        ):
-            got = tuple(attention.shape) if isinstance(attention, Tensor) else attention
-            raise ValueError(
-                f"{where}: return_attention=True expects attention (R, T)=({rows}, T) from the step; got {got}"
-            )
-        self.stats.steps += 1
-        self.stats.model_rows += rows
+    def _step(self) -> tuple[Tensor, Tensor | None]:
+        logits, self.state, attention = self.model.step(self.tokens, self.state, self.memory)
         return logits, attention
 
     # --- one step --------------------------------------------------------------------------------
@@ -127,7 +95,7 @@ class Loop:
         is_last = last if isinstance(last, bool) else bool(last.any())
         some_end = bool(ends.any())
         finishing = self._finish(found, ends, last, length) if some_end or is_last else None
-        running = self._running(found, ends) if some_end else BeamCandidates(*(x[:, : a.beam] for x in found))
+        running = self._running(found, ends) if some_end else _first(found, a.beam)
         self._remember(found, running, finishing, attention)
         self.t += 1
         if last is True:
@@ -153,7 +121,7 @@ class Loop:
             raise self._explained(error, planes, scores) from error
         self.ranked.append(found.scores)
         if a.pruning is not None:
-            offered = ((scores > -math.inf).sum(1) * self.vocabulary).clamp(max=self.C).sum()
+            offered = ((scores > -math.inf).sum(1) * self.model.vocabulary).clamp(max=self.C).sum()
             self.stats.pruned += int(offered - (found.scores > -math.inf).sum())
         if a.return_tree:
             self.unpruned = found if a.pruning is None else a.topk(planes, scores, self.C, **options)
@@ -166,7 +134,7 @@ class Loop:
             if not isinstance(log_probs, Tensor) or log_probs.shape != shape or not log_probs.is_floating_point():
                 got = tuple(log_probs.shape) if isinstance(log_probs, Tensor) else type(log_probs).__name__
                 raise ValueError(
-                    f"{self.a.name}: step {self.stats.steps - 1}: expected floating log_probs (R, V)={tuple(shape)} "
+                    f"{self.model.where()}: expected floating log_probs (R, V)={tuple(shape)} "
                     f"from processor {number}; got {got}"
                 )
         return log_probs
@@ -178,7 +146,7 @@ class Loop:
         young = self.t < self.a.min_length if self.late is None else (self.t - self.late) < self.a.min_length
         if young is False or (young is not True and not young.any()):
             return None
-        bias = logits.new_zeros(self.vocabulary, dtype=_wide(logits)).index_fill_(0, self.eos, -math.inf)
+        bias = logits.new_zeros(self.model.vocabulary, dtype=_wide(logits)).index_fill_(0, self.eos, -math.inf)
         return bias if young is True else torch.where(young[:, :, None], bias, 0.0)
 
     def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
@@ -269,14 +237,14 @@ class Loop:
         try:
             self.state = trees.select_rows(self.state, self.a.state_dims, rows, total, "state")
         except trees.RowsError as error:
-            raise ValueError(f"{self.a.name}: after step {self.stats.steps - 1}: {error}") from error
+            raise ValueError(f"{self.model.where()}: {error}") from error
         self.scores, self.tokens, self.W = scores, tokens.reshape(-1), width
         if self.a.processors:
             self.so_far = torch.cat((self.so_far.index_select(0, rows), self.tokens[:, None]), 1)
 
     def _width(self, scores: Tensor) -> int:
         """How many beams still run in the sentence that has the most; they stand first."""
-        if not (self.a.pruning is not None or self.late is not None or self.vocabulary < self.C):
+        if not (self.a.pruning is not None or self.late is not None or self.model.vocabulary < self.C):
             return scores.shape[1]
         return max(1, int((scores > -math.inf).sum(1).max()))
 
@@ -297,14 +265,14 @@ class Loop:
     ) -> None:
         kept = {"parents": running.parents, "tokens": running.tokens, "scores": running.scores}
         if attention is not None and self.a.return_attention:
-            kept["attention"] = attention.reshape(self.S, self.W, -1)
+            kept["attention"] = attention.reshape(self.S, self.W, -1).clone()  # the step may use its buffer again
         self.history.append(**kept)
         if self.a.return_tree:
             self.tree.append(self._tree_step(found, running, finishing))
 
     def _tree_step(self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None) -> TreeStep:
         def identity(x: BeamCandidates) -> Tensor:
-            return (x.parents * self.vocabulary + x.tokens).masked_fill(x.scores == -math.inf, -1)
+            return (x.parents * self.model.vocabulary + x.tokens).masked_fill(x.scores == -math.inf, -1)
 
         mine, seen = identity(found), identity(self.unpruned)
         dropped = (seen >= 0) & ~(seen[:, :, None] == mine[:, None, :]).any(2)
@@ -330,39 +298,16 @@ class Loop:
         self.history.close(self.alive)
 
     def _result(self) -> BeamResult:
-        a, n = self.a, self.a.n_best
-        best = {name: getattr(self.hypotheses, name)[:, :n] for name in Hypotheses._FIELDS}
-        best["lengths"] = best["lengths"].masked_fill(best["scores"] == -math.inf, 0)
-        steps = (best["found_at"] + 1).masked_fill(best["lengths"] == 0, 0)
-        parents = self.history.laid_out("parents", a.batch, 0)
-        paths = Paths(a.backtrace, parents, self.history.laid_out("tokens", a.batch, -1), best["parents"], steps)
-        shift = _Shift(steps, best["lengths"])
-        running = self.history.laid_out("scores", a.batch, 0.0)
-        before = (
-            paths.along(torch.nn.functional.pad(running, (0, 0, 0, 0, 1, 0)).float())
-            if len(running)
-            else running.new_zeros(*steps.shape, 0)
-        )
+        result = outcome(self.a, self.hypotheses, self.history)
         if self.ranked:
             self.stats.candidates = int((torch.cat([x.flatten() for x in self.ranked]) > -math.inf).sum())
-        attention = None
-        if a.return_attention and len(running):
-            attention = shift(paths.along(self.history.laid_out("attention", a.batch, 0.0)), 0.0)
-        return BeamResult(
-            tokens=shift(paths.sequences(best["tokens"]), -1),
-            lengths=best["lengths"],
-            scores=best["scores"],
-            log_probs=best["log_probs"].masked_fill(best["lengths"] == 0, -math.inf),
-            token_log_probs=shift(paths.differences(before, best["log_probs"]), 0.0),
-            finished=best["ended"] & (best["lengths"] > 0),
-            attention=attention,
-            tree=BeamTree(self.tree) if a.return_tree else None,
-            stats=self.stats,
-        )
+        result.stats = self.stats
+        result.tree = BeamTree(self.tree) if self.a.return_tree else None
+        return result
 
     def _explained(self, error: ValueError, planes: Tensor, scores: Tensor) -> ValueError:
         """The op's error, with the step and the sentence as the user counts them."""
-        where = f"{self.a.name}: step {self.stats.steps - 1}"
+        where = self.model.where()
         bad = ((planes.isnan() | (planes == math.inf)).any(-1) & (scores > -math.inf)).nonzero()
         if not len(bad):
             return ValueError(f"{where}: {error}")
@@ -373,23 +318,10 @@ class Loop:
         )
 
 
+def _first(found: BeamCandidates, beams: int) -> BeamCandidates:
+    scores, parents, tokens = found
+    return BeamCandidates(scores.narrow(1, 0, beams), parents.narrow(1, 0, beams), tokens.narrow(1, 0, beams))
+
+
 def _wide(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
-
-
-class _Shift:
-    """Drops the forced tokens in front of late sentences and what is beyond each hypothesis' end."""
-
-    def __init__(self, steps: Tensor, lengths: Tensor):
-        L = int(lengths.max()) if lengths.numel() else 0
-        at = torch.arange(L, device=steps.device) + (steps - lengths)[..., None]
-        self._inside = torch.arange(L, device=steps.device) < lengths[..., None]
-        self._at = at.where(self._inside, 0)
-
-    def __call__(self, x: Tensor, fill: float) -> Tensor:
-        """(B, n, steps, ...) -> (B, n, L, ...)."""
-        if not self._at.numel():
-            return x.new_empty((*self._at.shape, *x.shape[3:]))
-        extra = (1,) * (x.dim() - 3)
-        at = self._at.reshape(*self._at.shape, *extra).expand(*self._at.shape, *x.shape[3:])
-        return x.gather(2, at).where(self._inside.reshape(*self._inside.shape, *extra), fill)

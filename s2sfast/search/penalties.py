@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -12,7 +13,6 @@ class Penalty(Protocol):
     """(log_prob, length) -> score; broadcasting tensors, length at least 1."""
 
     def __call__(self, log_prob: Tensor, length: Tensor, /) -> Tensor: ...
-
 
 
 class LengthPenalty(NamedTuple):
@@ -52,15 +52,18 @@ def as_penalty(length_penalty: float | LengthPenalty | Penalty) -> Penalty:
         ValueError: an unknown kind, or neither a number nor callable.
     """
     if isinstance(length_penalty, LengthPenalty):
+        if not (math.isfinite(length_penalty.alpha) and math.isfinite(length_penalty.word_penalty)):
+            raise ValueError(f"LengthPenalty: expected finite alpha and word_penalty; got {length_penalty!r}")
         if length_penalty.kind not in ("average", "gnmt", "marian"):
             raise ValueError(f"LengthPenalty: expected kind average, gnmt or marian; got {length_penalty.kind!r}")
         return length_penalty
-    if isinstance(length_penalty, (int, float)):
+    if isinstance(length_penalty, (int, float)) and math.isfinite(length_penalty):
         return LengthPenalty("average", float(length_penalty))
     if callable(length_penalty):
         return length_penalty
     raise ValueError(
-        f"beam_search: expected length_penalty to be a number, a LengthPenalty or callable; got {length_penalty!r}"
+        "beam_search: expected length_penalty to be a finite number, a LengthPenalty or callable; "
+        f"got {length_penalty!r}"
     )
 
 

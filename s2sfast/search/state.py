@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 
+class RowsError(ValueError):
+    """A tensor that has not the rows it should have."""
+
+
 def _children(tree: Any) -> list[tuple[Any, Any]] | None:
     """(key, child) pairs of a container, or None for a leaf."""
     if isinstance(tree, dict):
@@ -32,9 +36,14 @@ def _rebuild(tree: Any, children: dict[Any, Any]) -> Any:
 
 def _dims_of(dims: Any, key: Any) -> Any:
     """The part of a prefix of ints that belongs to a child."""
-    if dims is None or isinstance(dims, int):
+    if isinstance(dims, int):
         return dims
-    return getattr(dims, key) if dataclasses.is_dataclass(dims) else dims[key]
+    try:
+        return getattr(dims, key) if dataclasses.is_dataclass(dims) else dims[key]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise RowsError(
+            f"expected state_dims to have the state's structure, or an int; got {dims!r} at {key!r}"
+        ) from None
 
 
 def leaves(tree: Any, dims: Any, path: str) -> Iterator[tuple[str, Any, int]]:
@@ -43,16 +52,24 @@ def leaves(tree: Any, dims: Any, path: str) -> Iterator[tuple[str, Any, int]]:
     if children is None:
         yield path, tree, dims
         return
+    if isinstance(dims, (dict, tuple, list)):
+        keys = list(dims) if isinstance(dims, dict) else list(range(len(dims)))
+        if set(keys) != {key for key, _ in children}:
+            raise RowsError(f"expected state_dims to have the keys of {path}, or an int; got {dims!r}")
     for key, child in children:
         yield from leaves(child, _dims_of(dims, key), f"{path}[{key!r}]")
 
 
-class RowsError(ValueError):
-    """A tensor that has not the rows it should have."""
+def _check_dim(leaf: Tensor, dim: Any, path: str) -> None:
+    if not isinstance(dim, int):
+        raise RowsError(f"expected state_dims to be an int for {path}; got {dim!r}")
+    if not -leaf.dim() <= dim < leaf.dim():
+        raise RowsError(f"expected {path} to have dimension {dim}, where its rows are; got {tuple(leaf.shape)}")
 
 
-def _check(leaf: Tensor, dim: int, rows: int, path: str) -> None:
-    if not (-leaf.dim() <= dim < leaf.dim() and leaf.shape[dim] == rows):
+def _check(leaf: Tensor, dim: Any, rows: int, path: str) -> None:
+    _check_dim(leaf, dim, path)
+    if leaf.shape[dim] != rows:
         raise RowsError(f"expected {path} with {rows} rows in dimension {dim}; got {tuple(leaf.shape)}")
 
 
@@ -91,10 +108,7 @@ def count_rows(tree: Any, dims: Any, name: str) -> int | None:
     """The number of rows that the first tensor has, or None where there is no tensor."""
     for path, leaf, dim in leaves(tree, dims, name):
         if isinstance(leaf, Tensor) and leaf.dim():
-            if not -leaf.dim() <= dim < leaf.dim():
-                raise ValueError(
-                    f"expected {path} to have dimension {dim}, where its rows are; got {tuple(leaf.shape)}"
-                )
+            _check_dim(leaf, dim, path)
             return leaf.shape[dim]
     return None
 

@@ -32,8 +32,19 @@ inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec scale_by_power_of_two(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+// x 2^n for a normal result, with n + 127 in the lowest 8 bits of `shifted`, whichever is faster to use.
+inline Vec scale_to_normal(Vec x, Vec n, Vec /*shifted*/) { return _mm512_scalef_ps(x, n); }
 inline uint32_t lanes_at_least(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline uint32_t lanes_not_below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }  // NaN counts
+
+// Sums of vectors in float64, lane by lane.
+struct WideSum {
+  __m512d low = _mm512_setzero_pd(), high = low;
+  void add(Vec x) {
+    low += _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    high += _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+  }
+};
 
 #elif defined(__AVX2__)
 
@@ -58,8 +69,19 @@ inline Vec scale_by_power_of_two(Vec x, Vec n) {
   const __m256i second = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
   return x * _mm256_castsi256_ps(first) * _mm256_castsi256_ps(second);
 }
+inline Vec scale_to_normal(Vec x, Vec /*n*/, Vec shifted) {
+  return x * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted), 23));
+}
 inline uint32_t lanes_at_least(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
 inline uint32_t lanes_not_below(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)); }
+
+struct WideSum {
+  __m256d low = _mm256_setzero_pd(), high = low;
+  void add(Vec x) {
+    low += _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+    high += _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  }
+};
 
 #else  // any processor, by the compiler's portable vectors
 
@@ -85,9 +107,21 @@ inline Vec scale_by_power_of_two(Vec x, Vec n) {
   const Ints whole = __builtin_convertvector(n, Ints), half = whole >> 1;
   return x * reinterpret_cast<Vec>((half + 127) << 23) * reinterpret_cast<Vec>((whole - half + 127) << 23);
 }
+inline Vec scale_to_normal(Vec x, Vec /*n*/, Vec shifted) {
+  return x * reinterpret_cast<Vec>(reinterpret_cast<Ints>(shifted) << 23);
+}
 inline uint32_t bits(Ints mask) { return (mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8); }
 inline uint32_t lanes_at_least(Vec a, Vec b) { return bits(a >= b); }
 inline uint32_t lanes_not_below(Vec a, Vec b) { return bits(~(a < b)); }
+
+struct WideSum {
+  using Doubles = double __attribute__((vector_size(16)));
+  Doubles low{}, high{};
+  void add(Vec x) {
+    low += Doubles{x[0], x[1]};
+    high += Doubles{x[2], x[3]};
+  }
+};
 
 #endif
 
@@ -118,6 +152,19 @@ inline void each_vector(const T* p, int64_t n, float fill, Each each) {
 inline float sum_of(Vec x) {
   float lanes[kLanes];
   store(lanes, x);
+  for (int width = kLanes / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+inline void scale(WideSum& sum, double factor) {
+  sum.low *= factor;
+  sum.high *= factor;
+}
+
+inline double sum_of(const WideSum& sum) {
+  double lanes[kLanes];
+  std::memcpy(lanes, &sum, sizeof lanes);
   for (int width = kLanes / 2; width; width /= 2)
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];

@@ -1,0 +1,23 @@
+"""What every test shares. Fresh memory is NaN: an element that no kernel writes is caught."""
+
+import os
+
+os.environ["S2SFAST_POISON"] = "1"  # read once, at the first allocation of an op
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def unwritten_memory_is_nan():
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,67 @@
+"""The house keeps its order: every op has all of its seats, and one stem in each."""
+
+from pathlib import Path
+
+import pytest
+
+import s2sfast
+from s2sfast.cases import OPS
+
+ROOT = Path(__file__).parent.parent
+SEATS = (
+    "csrc/{0}/{0}.h",
+    "csrc/{0}/{0}_cpu.cpp",
+    "csrc/{0}/{0}_op.cpp",
+    "s2sfast/ops/{0}.py",
+    "s2sfast/reference/{0}.py",
+    "s2sfast/cases/{0}.py",
+    "docs/{0}.md",
+)
+
+
+@pytest.mark.parametrize("stem", sorted({path.parent.name for path in ROOT.glob("csrc/*/*_op.cpp")}))
+def test_an_op_has_all_its_seats(stem):
+    missing = [seat.format(stem) for seat in SEATS if not (ROOT / seat.format(stem)).exists()]
+    assert not missing
+    assert callable(getattr(s2sfast, stem))
+    assert callable(getattr(s2sfast.reference, stem))
+    assert stem in [op.name for op in OPS]
+
+
+def test_kernels_know_no_torch():
+    for path in (ROOT / "csrc").rglob("*"):
+        if (
+            path.suffix not in (".h", ".cpp")
+            or path.name.endswith("_op.cpp")
+            or path.name in ("torch.h", "ops_module.cpp")
+        ):
+            continue
+        assert "torch/" not in path.read_text(), path
+
+
+def test_the_public_names():
+    """A name that users rely on does not vanish unnoticed."""
+    promised = {
+        "BeamCandidates", "BeamResult", "LengthPenalty", "Pruning", "backtrace", "beam_search", "beam_topk",
+        "exhaustive_search", "greedy_search", "info", "reference", "rules",
+    }  # fmt: skip
+    assert promised <= set(s2sfast.__all__)
+    assert all(hasattr(s2sfast, name) for name in s2sfast.__all__)
+
+
+def test_a_stale_build_is_refused(tmp_path, monkeypatch):
+    from s2sfast import _native
+
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "CMakeLists.txt").touch()
+    (tmp_path / "csrc" / "new.cpp").touch()
+    monkeypatch.setattr(_native, "_PACKAGE", tmp_path / "s2sfast")
+    with pytest.raises(ImportError, match=r"stale: csrc/new.cpp is newer.*make build"):
+        _native._check_fresh()
+
+
+def test_info_names_what_runs():
+    found = s2sfast.info()
+    assert found["isa"] in found["isas_found"]
+    assert found["cuda_archs"] == []
+    assert found["torch"].startswith("2.")

@@ -1,0 +1,99 @@
+"""Every op against its reference, over the table of cases."""
+
+import pytest
+import torch
+
+from s2sfast.cases import OPS
+from tests.over import cases, cases_and_dtypes, failures, sample, tensors
+
+ULP = torch.finfo(torch.float32).eps
+
+
+def assert_same_candidates(got, expected):
+    """Scores to 2 ulp of float32; parents and tokens equal, but for candidates whose scores are that close."""
+    inf = expected.scores.isinf()
+    assert torch.equal(got.scores.isinf(), inf)
+    finite = expected.scores.masked_fill(inf, 0.0)
+    budget = 2 * ULP * finite.abs().clamp(min=1.0)
+    assert ((got.scores.masked_fill(inf, 0.0) - finite).abs() <= budget).all()
+    differ = (got.parents != expected.parents) | (got.tokens != expected.tokens)
+    apart = (finite[:, 1:] - finite[:, :-1]).abs() > 4 * ULP * finite[:, 1:].abs().clamp(min=1.0)
+    edge = torch.zeros_like(differ[:, :1])
+    alone = torch.cat((~edge, apart), 1) & torch.cat((apart, edge), 1)  # the last might tie with one that is not shown
+    assert not (differ & alone).any()
+    assert differ.float().mean() < 0.01 or differ.numel() == 0
+
+
+def assert_agree(op, got, expected):
+    if op.name == "beam_topk":
+        assert_same_candidates(got, expected)
+    else:
+        assert torch.equal(got, expected)
+
+
+@cases_and_dtypes()
+def test_means_what_the_reference_means(op, case, dtype):
+    args, kwargs = sample(op, case, dtype)
+    got, expected = op.fast(*args, **kwargs), op.reference(*args, **kwargs)
+    for mine, theirs in zip(tensors(got), tensors(expected), strict=True):
+        assert (mine.shape, mine.dtype, mine.device) == (theirs.shape, theirs.dtype, theirs.device)
+    assert_agree(op, got, expected)
+
+
+@cases()
+def test_inputs_are_left_alone(op, case):
+    args, kwargs = sample(op, case)
+    copies, _ = sample(op, case)
+    op.fast(*args, **kwargs)
+    for mine, copy in zip(args, copies, strict=True):
+        assert not isinstance(mine, torch.Tensor) or torch.equal(mine, copy)
+
+
+@cases()
+def test_threads_do_not_matter(op, case):
+    args, kwargs = sample(op, case)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(tensors(op.fast(*args, **kwargs)))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@cases()
+def test_opcheck(op, case):
+    args, kwargs = sample(op, case)
+    raw, arguments = op.raw
+    torch.library.opcheck(raw, arguments(args, kwargs))
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_compiles_whole(op):
+    """One graph, and the same answer, with something of torch's own before and behind the op."""
+    case = next(c for c in op.of("test") if c.why in ("phonemes", "usual"))
+    args, kwargs = sample(op, case)
+    tensor, rest = args[0], args[1:]
+
+    def around(x):
+        return tensors(op.fast(x * 1, *rest, **kwargs))[-1] + 1
+
+    assert torch.equal(torch.compile(around, fullgraph=True)(tensor), around(tensor))
+
+
+@failures()
+@pytest.mark.parametrize("side", ["fast", "reference"])
+def test_bad_calls_say_what_is_wrong(op, failure, side):
+    case = next(c for c in op.of("test") if c.why in ("phonemes", "usual"))
+    args, kwargs = failure.spoil(*sample(op, case))
+    with pytest.raises(ValueError) as error:
+        getattr(op, side)(*args, **kwargs)
+    assert str(error.value).startswith(f"{op.name}: ")
+    assert failure.message in str(error.value)
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_not_differentiable(op):
+    args, kwargs = sample(op, op.of("test")[0])
+    args = tuple(a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args)
+    for side in (op.fast, op.reference):
+        assert not any(t.requires_grad for t in tensors(side(*args, **kwargs)))
