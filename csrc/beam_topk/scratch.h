@@ -12,7 +12,7 @@ namespace {
 
 // The k-best lists: sorted by insertion up to this k, a buffer of 2k halved by nth_element above. The crossover was
 // measured, see docs/beam_topk.md.
-constexpr int64_t kInsertionLimit = 64;
+constexpr int64_t kInsertionLimit = 32;
 inline int64_t list_capacity(int64_t k) { return k <= kInsertionLimit ? k : 2 * k; }
 
 struct Candidate {

@@ -1,0 +1,85 @@
+# One command each. Everything happens in .venv, which is made when it is missing.
+PYTHON ?= python3
+# An index that offers a CPU build of torch 2.13.0, where the default one has only CUDA builds (several GB).
+TORCH_INDEX ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+NATIVE := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*/*.cpp csrc/*/*/*.h) CMakeLists.txt setup.py pyproject.toml
+CPP := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*/*.cpp csrc/*/*/*.h tests/native/*.cpp tests/native/*.h)
+CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
+NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
+
+.PHONY: help build demo test native-test sanitize symbols bench bench-quick lint format clean
+help:
+	@echo "make demo      decode real words with a real model; tables and pictures"
+	@echo "make test      the whole test suite"
+	@echo "make bench     benchmarks against the rivals, results in benchmarks/results, docs/benchmarks.md"
+	@echo "make lint      ruff, mypy, clang-format, generated docs up to date"
+	@echo "make sanitize  native tests under the address and undefined-behaviour sanitizers"
+	@echo "make build     only build the extension; make format; make clean"
+
+demo: $(VENV)/.demo $(VENV)/.built
+	$(VENV)/bin/s2sfast demo
+
+test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
+	$(PY) -m pytest
+
+native-test: $(VENV)/.base
+	$(CMAKE) -S . -B build/native $(NATIVE_TESTS)
+	$(CMAKE) --build build/native
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --test-dir build/native --output-on-failure
+
+sanitize: $(VENV)/.base
+	$(CMAKE) -S . -B build/sanitize $(NATIVE_TESTS) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DS2SFAST_SANITIZE=address,undefined
+	$(CMAKE) --build build/sanitize
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --test-dir build/sanitize --output-on-failure
+
+symbols: native-test
+	$(PY) tests/check_symbols.py build/native
+
+bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
+	$(PY) -m benchmarks.run
+
+bench-quick: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
+	$(PY) -m benchmarks.run --quick
+
+lint: $(VENV)/.lint $(VENV)/.base
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(PY) -m benchmarks.report --check
+
+format: $(VENV)/.lint
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(CPP)
+
+build: $(VENV)/.built
+
+# --- what the above stand on -----------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c "import sys, sysconfig, os; \
+	  sys.version_info >= (3, 10) or sys.exit('s2sfast needs Python 3.10 or newer; PYTHON=... chooses another'); \
+	  os.path.exists(sysconfig.get_path('include') + '/Python.h') or sys.exit('Python.h is missing: install the headers of this Python (on Debian and Ubuntu: apt-get install python3-dev)')"
+	@echo "== making $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(VENV)/bin/python
+	@echo "== installing torch and the build tools"
+	$(PY) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 numpy "setuptools>=77" wheel "cmake>=3.25" ninja "pybind11>=3"
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.base $(NATIVE)
+	@echo "== building the extension"
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(PY) -m pip install --no-build-isolation --no-deps -e . -v
+	@touch s2sfast/_*.so $@
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint: pyproject.toml | $(VENV)/.built
+	@echo "== installing what $(patsubst .%,%,$(notdir $@)) needs"
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(PY) -m pip install --no-build-isolation -e ".[$(patsubst .%,%,$(notdir $@))]"
+	@touch s2sfast/_*.so $@
+
+clean:
+	rm -rf build dist *.egg-info s2sfast/_*.so $(VENV)/.built demo.png beam.svg
