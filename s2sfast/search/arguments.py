@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,22 +53,26 @@ class Arguments:
 
 
 def positive(name: str, what: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """The integer, of whatever integer type (numpy's, a 0-d tensor)."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
         raise ValueError(f"{name}: expected {what} to be an integer >= {least}; got {value!r}")
-    return value
+    return number
 
 
 def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
-    if isinstance(eos, Tensor):
-        eos = eos.tolist()
-    ids = tuple(eos) if isinstance(eos, Iterable) else (eos,)
-    if not ids or not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
-        raise ValueError(f"{name}: expected eos to be a token id >= 0, or several; got {eos!r}")
-    return tuple(dict.fromkeys(ids))
+    given = eos.tolist() if isinstance(eos, Tensor) else eos
+    ids = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not ids:
+        raise ValueError(f"{name}: expected eos to be a token id, or several; got none")
+    return tuple(dict.fromkeys(positive(name, "eos", i, 0) for i in ids))
 
 
 def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.device) -> int | Tensor:
-    if not isinstance(max_length, Tensor):
+    if not isinstance(max_length, Tensor) or max_length.dim() == 0:
         return positive(name, "max_length", max_length)
     if max_length.shape != (batch,) or max_length.is_floating_point():
         raise ValueError(

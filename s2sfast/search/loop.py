@@ -109,7 +109,7 @@ class Loop:
         """The C best candidates of each sentence."""
         a = self.a
         if a.temperature != 1.0:
-            logits = logits / a.temperature
+            logits = logits.to(_wide(logits)) / a.temperature
         if a.processors:
             logits = self._process(torch.log_softmax(logits, dim=-1, dtype=_wide(logits)))
         scores = self.scores if forced is None else self.scores.masked_fill(forced, -math.inf)
