@@ -9,7 +9,7 @@ CPP := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*/*.cpp csrc/*/*/*.h
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
-.PHONY: help build demo test native-test sanitize symbols bench bench-quick lint format clean
+.PHONY: help build demo test native-test sanitize symbols bench lint format clean
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
 	@echo "make test      the whole test suite"
@@ -38,10 +38,11 @@ symbols: native-test
 	$(PY) tests/check_symbols.py build/native
 
 bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
-	$(PY) -m benchmarks.run
-
-bench-quick: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
-	$(PY) -m benchmarks.run --quick
+	$(PY) -m pytest benchmarks -q --benchmark-json benchmarks/results/ops.json
+	$(PY) -m benchmarks.bandwidth
+	$(PY) -m benchmarks.empty_op
+	$(PY) -m benchmarks.search_overhead
+	$(PY) -m benchmarks.report
 
 lint: $(VENV)/.lint $(VENV)/.base
 	$(VENV)/bin/ruff check .

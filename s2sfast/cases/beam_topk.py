@@ -27,6 +27,7 @@ def sample(
     forbidden: float = 0.0,
     ties: bool = False,
     equal_rows: bool = False,
+    rising: bool = False,
     bias: str = "",
     token_ids: bool = False,
     layout: str = "dense",
@@ -43,6 +44,8 @@ def sample(
         logits = normal(B, K, 3, V)[:, :, -1]
     else:
         logits = normal(B, K, V)
+    if rising:  # by more than float32's exp can span
+        logits = logits + torch.linspace(-300, 300, V)
     if equal_rows and K:
         logits = logits[:, :1].expand(B, K, V)
     if ties:
@@ -138,6 +141,7 @@ CASES = (
     _test("ties-everywhere", 3, 4, 200, 20, ties=True),
     _test("ties-large-k", 2, 4, 700, 150, ties=True),
     _test("equal-beams", 2, 5, 3000, 10, equal_rows=True),
+    _test("rising-beyond-exp", 2, 3, 20_000, 6, rising=True),
     _test("columns-far-apart", 2, 3, 129, 6, layout="transposed"),
     _test("last-position-of-a-decoder", 2, 3, 129, 6, layout="last-position"),
     _test("normalized", 2, 4, 900, 8, normalized=True),
@@ -157,6 +161,7 @@ CASES = (
     _test("prune-many-per-beam-large-k", 2, 4, 900, 300, pruning=Pruning(max_per_beam=70)),
     _test("prune-as-in-the-paper", 3, 5, 400, 10, pruning=_PAPER),
     _test("prune-with-bias", 3, 5, 400, 10, pruning=Pruning(0.2, 3.0, 0.05, 2), bias="full"),
+    _test("prune-with-ties-overfull", 3, 10, 60, 8, pruning=Pruning(max_per_beam=2), ties=True),
     _test("prune-with-ties", 3, 5, 400, 10, pruning=Pruning(0.1, 2.0, 0.1, 2), ties=True),
     *(_bench(B, K, V) for B in (1, 8, 32) for K in (1, 5, 10, 50) for V in (1_000, 32_000, 128_000, 256_000)),
 )

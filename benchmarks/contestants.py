@@ -1,0 +1,162 @@
+"""Who competes in an op's benchmark, whether their answers are right, and who has to stay out and why."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.environment import available_memory
+from s2sfast.cases import Op
+
+OURS = ("fast", "out")
+COMPILED = "compiled"
+COMPILE_LIMIT = 60
+"""Seconds that torch.compile may take for one size."""
+BIGGEST_INPUT = 4 * 2**30
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-4}
+"""Of scores in float32 against float64; candidates closer than this may change places."""
+
+ORIENTATION: dict[str, dict[str, Callable]] = {
+    "beam_topk": {"logsumexp": lambda logits, scores, k: logits.logsumexp(-1)},
+}
+"""Timed beside the others but not the same work: no speed-up is computed against these."""
+
+ABOUT = {
+    "fast": "s2sfast.{op}",
+    "out": "s2sfast.{op} with out=, which allocates nothing",
+    COMPILED: "torch.compile(dynamic=False, fullgraph=True) of `{basis}`",
+    "reference": "s2sfast.reference.{op}, in plain PyTorch",
+    "logsumexp": "torch.logsumexp alone, for orientation: not the same work",
+}
+
+COPIES = {"eager": 1.0, COMPILED: 1.0, "eager_usual": 2.0, "logsumexp": 1.0, "fast": 0.0, "out": 0.0}
+"""Memory that a contestant needs beside the input, in sizes of the input; others are taken to need 6 (numpy does)."""
+
+_EXACT_LIMIT = 4_000_000  # logits that the reference sorts in one go
+
+
+def basis_of(op: Op) -> tuple[str, Callable]:
+    """What torch.compile gets: the best eager spelling, or the reference where there is none."""
+    return ("eager", op.rivals["eager"]) if "eager" in op.rivals else ("reference", op.reference)
+
+
+def names_of(op: Op) -> list[str]:
+    rivals = list(op.rivals) or ["reference"]
+    ours = [name for name in OURS if name == "fast" or "out" in inspect.signature(op.fast).parameters]
+    return [*ours, *rivals, COMPILED, *ORIENTATION.get(op.name, {})]
+
+
+def about(op: Op) -> dict[str, str]:
+    """A line on each contestant, for the report."""
+    known = {name: text.format(op=op.name, basis=basis_of(op)[0]) for name, text in ABOUT.items()}
+    spoken = {name: (rival.__doc__ or name).strip().splitlines()[0] for name, rival in op.rivals.items()}
+    return {name: spoken.get(name) or known.get(name, name) for name in names_of(op)}
+
+
+def enter(op: Op, args: tuple, kwargs: dict, truth: Any, quick: bool) -> tuple[dict[str, Callable], dict[str, str]]:
+    """(functions without arguments that gave the right answer, reasons of those left out)."""
+    functions: dict[str, Callable] = {}
+    left_out: dict[str, str] = {}
+    size = sum(x.numel() * x.element_size() for x in args if isinstance(x, Tensor))
+    for name in names_of(op):
+        need = COPIES.get(name, 6.0) * size
+        if need > 0.8 * available_memory():
+            left_out[name] = f"needs about {need / 2**30:.1f} GiB more, {available_memory() / 2**30:.1f} are free"
+        elif name == COMPILED and quick:
+            left_out[name] = "--quick does not compile"
+        else:
+            try:
+                functions[name] = _bind(op, name, args, kwargs, truth)
+            except AssertionError:
+                raise  # a wrong answer is no reason to go on
+            except Exception as error:
+                left_out[name] = f"failed: {_brief(error)}"
+    return functions, left_out
+
+
+def _brief(error: Exception) -> str:
+    """One line, without paths of this machine: it is committed."""
+    text = re.sub(r"(/[\w.+-]+){2,}/?", "<path>", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {text[:120]}"
+
+
+def _bind(op: Op, name: str, args: tuple, kwargs: dict, truth: Any) -> Callable[[], Any]:
+    orientation = ORIENTATION.get(op.name, {})
+    if name in orientation:
+        function = partial(orientation[name], *args, **kwargs)
+        function()
+        return function
+    if name == "fast":
+        function = partial(op.fast, *args, **kwargs)
+    elif name == "out":
+        function = partial(op.fast, *args, **kwargs, out=type(truth)(*map(torch.empty_like, op.fast(*args, **kwargs))))
+    elif name == COMPILED:
+        function = _compiled(basis_of(op)[1], args, kwargs)
+    else:
+        function = partial(op.rivals.get(name, op.reference), *args, **kwargs)
+    check(function(), truth, f"{op.name}, {name}")
+    return function
+
+
+def _compiled(function: Callable, args: tuple, kwargs: dict) -> Callable[[], Any]:
+    torch.compiler.reset()  # every size is its own program; none may fall back for having met too many others
+    bound = partial(torch.compile(function, dynamic=False, fullgraph=True), *args, **kwargs)
+    with _time_limit(COMPILE_LIMIT):
+        bound()
+    return bound
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"not compiled after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# --- right or wrong -------------------------------------------------------------------------------------
+
+
+def truth_of(op: Op, args: tuple, kwargs: dict) -> Any:
+    """The reference's answer. Where its full sort would take minutes, sentence by sentence: the first by the reference,
+    which the rival `eager` in float64 must agree with, and the others by that."""
+    if op.name != "beam_topk" or args[0].numel() <= _EXACT_LIMIT:
+        return op.reference(*args, **kwargs)
+    logits, scores, k = args
+    found = []
+    for b in range(logits.shape[0]):
+        sentence = logits[b : b + 1], scores[b : b + 1]
+        exact = op.rivals["eager"](*(x.double() for x in sentence), k)
+        if b == 0:
+            check(exact, op.reference(*sentence, k), "beam_topk, eager in float64")
+        found.append(exact)
+    return type(found[0])(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+
+def check(found: Any, truth: Any, who: str) -> None:
+    """Raises AssertionError unless the answer is right: no time for a wrong one."""
+    if isinstance(truth, Tensor):
+        torch.testing.assert_close(found, truth, rtol=0, atol=0, msg=lambda m: f"{who}: {m}")
+        return
+    scores, exact = found.scores.double(), truth.scores.double()
+    torch.testing.assert_close(scores, exact, **TOLERANCE, msg=lambda m: f"{who}: {m}")
+    apart = (exact[:, :-1] - exact[:, 1:]) > TOLERANCE["atol"] + TOLERANCE["rtol"] * exact[:, 1:].abs()
+    edge = torch.ones_like(apart[:, :1])
+    clear = torch.cat((edge, apart), 1) & torch.cat((apart, ~edge), 1)  # the last one's successor is not known
+    for part in ("parents", "tokens"):
+        same = getattr(found, part) == getattr(truth, part)
+        assert bool(same[clear].all()), f"{who}: wrong {part} where no candidate is near"
