@@ -44,6 +44,13 @@ class Arguments:
     backtrace: Callable
 
     @property
+    def late(self) -> Tensor | None:
+        """(B,) how many tokens of its prefix each sentence is still to be fed when the first ones begin to generate."""
+        if self.prefix_lengths is None or self.prefill is not None:
+            return None
+        return self.prefix_lengths - self.prefix_lengths.min()
+
+    @property
     def batch(self) -> int:
         return self.prefix.shape[0]
 

@@ -1,99 +1,88 @@
-"""The backpointers of a search, and the way back through them.
+"""The backpointers of a search.
 
-While no sentence leaves the batch a step only appends its tensors to a list. When some leave, the list is closed with
-the index of the sentences it speaks of; everything is laid out as (L, B, K) once, at the end.
+A step only appends its tensors to a list. When sentences leave, the list is closed with the index of those it speaks
+of; everything is laid out once, at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
+class Step(NamedTuple):
+    """What one step leaves behind. S sentences alive, C candidates, K beams."""
+
+    scores: Tensor
+    """(S, C) as (S, C) parents and tokens: the ranked candidates."""
+    parents: Tensor
+    tokens: Tensor
+    slots: Tensor | None
+    """(S, K) the candidate in each beam slot; None: the first K."""
+    attention: Tensor | None
+    """(S, W, T) of the rows that the model ran."""
+
+
 class History:
-    """Named (S, ...) tensors per step, S being the sentences alive; the second dimension may differ between steps."""
+    """All steps, in order."""
 
-    def __init__(self, names: tuple[str, ...]):
-        self._names = names
-        self._open: dict[str, list[Tensor]] = {name: [] for name in names}
-        self._closed: list[tuple[Tensor | None, dict[str, list[Tensor]]]] = []
+    def __init__(self) -> None:
+        self._open: list[Step] = []
+        self._closed: list[tuple[Tensor | None, list[Step]]] = []
 
-    def append(self, **tensors: Tensor) -> None:
-        for name in self._names:
-            self._open[name].append(tensors[name])
+    def append(self, step: Step) -> None:
+        self._open.append(step)
 
     def close(self, sentences: Tensor | None) -> None:
         """The steps since the last call spoke of these sentences (None: of all)."""
         self._closed.append((sentences, self._open))
-        self._open = {name: [] for name in self._names}
+        self._open = []
 
-    def laid_out(self, name: str, batch: int, fill: float) -> Tensor:
-        """(L, B, K, ...) of all steps, filled up where a sentence was gone or a step was narrower."""
-        if len(self._closed) == 1 and self._closed[0][0] is None and self._closed[0][1][name]:
-            steps = self._closed[0][1][name]
-            if all(tensor.shape == steps[0].shape for tensor in steps):
-                return torch.stack(steps)
-        return self._scattered(name, batch, fill)
+    def __len__(self) -> int:
+        return sum(len(steps) for _, steps in self._closed)
 
-    def _scattered(self, name: str, batch: int, fill: float) -> Tensor:
-        steps = [(at, tensor) for at, lists in self._closed for tensor in lists[name]]
-        if not steps:
-            return torch.empty((0, batch, 0), dtype=torch.int64)
-        like = steps[0][1]
-        width = max(tensor.shape[1] for _, tensor in steps)
-        whole = like.new_full((len(steps), batch, width, *like.shape[2:]), fill)
-        for row, (at, tensor) in zip(whole, steps, strict=True):
-            row = row[:, : tensor.shape[1]]
-            if at is None:
-                row.copy_(tensor)
-            else:
-                row.index_copy_(0, at, tensor)
-        return whole
-
-
-class Paths:
-    """The way of each hypothesis (B, n) through the steps of a search, found by backtrace.
-
-    A hypothesis has `steps` tokens (forced ones of a ragged prefix included); the last one continues slot `parents` of
-    the step before.
-    """
-
-    def __init__(self, backtrace: Callable, parents: Tensor, tokens: Tensor, hypothesis_parents: Tensor, steps: Tensor):
-        self.steps = steps
-        self.before = (steps - 1).clamp(min=0)
-        self._end = hypothesis_parents
-        length = int(steps.max()) if steps.numel() else 0
-        parents, tokens = parents[: max(length - 1, 0)], tokens[: max(length - 1, 0)]
-        self.tokens = self._with_end(backtrace(parents, tokens, self._end, steps=self.before), -1)
-        self.parents = self._with_end(backtrace(parents, parents, self._end, steps=self.before), 0)
-        self.parents = self._put_last(self.parents, self._end).clamp(min=0)
-
-    def _with_end(self, sequences: Tensor, fill: int) -> Tensor:
-        return torch.nn.functional.pad(sequences, (0, 1), value=fill)
-
-    def _put_last(self, sequences: Tensor, last: Tensor) -> Tensor:
-        """Writes each hypothesis' last entry; those without any step keep what they have."""
-        at = self.before[..., None]
-        kept = sequences.gather(2, at)
-        return sequences.scatter(
-            2, at, torch.where(self.steps[..., None] > 0, last[..., None].to(sequences.dtype), kept)
+    def candidates(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, parents and tokens, each (L, B, C); where a sentence was gone: -inf, 0, -1."""
+        return (
+            self._laid_out([(at, [s.scores for s in steps]) for at, steps in self._closed], batch, -torch.inf),
+            self._laid_out([(at, [s.parents for s in steps]) for at, steps in self._closed], batch, 0),
+            self._laid_out([(at, [s.tokens for s in steps]) for at, steps in self._closed], batch, -1),
         )
 
-    def sequences(self, last: Tensor) -> Tensor:
-        """(B, n, L) tokens, ending with `last` (B, n), padded with -1."""
-        return self._put_last(self.tokens, last)
+    def slots(self, batch: int, beams: int, device: torch.device) -> Tensor | None:
+        """(L, B, K) the candidate in each beam slot; None: always the first K."""
+        if all(step.slots is None for _, steps in self._closed for step in steps):
+            return None
+        first = torch.arange(beams, device=device)
+        parts = [
+            (at, [first.expand(s.scores.shape[0], beams) if s.slots is None else s.slots for s in steps])
+            for at, steps in self._closed
+        ]
+        return self._laid_out(parts, batch, 0)
 
-    def differences(self, before: Tensor, last: Tensor) -> Tensor:
-        """(B, n, L): what each token added to a running sum that was `before` it and ends as `last` (B, n)."""
-        after = torch.nn.functional.pad(before[:, :, 1:], (0, 1))
-        return self._put_last(after, last) - before
+    def attention(self, batch: int) -> Tensor:
+        """(L, B, K, T), zero where a step ran fewer rows."""
+        return self._laid_out(
+            [(at, [s.attention for s in steps if s.attention is not None]) for at, steps in self._closed], batch, 0.0
+        )
 
-    def along(self, values: Tensor) -> Tensor:
-        """Picks ``values[l, b, parent slot at l]`` of (L, B, K, ...) for every step: (B, n, L, ...)."""
-        L = self.parents.shape[2]
-        values = values[:L]
-        step = torch.arange(L, device=values.device)
-        sentence = torch.arange(values.shape[1], device=values.device)[:, None, None]
-        return values[step, sentence, self.parents]
+    @staticmethod
+    def _laid_out(parts: list[tuple[Tensor | None, list[Tensor]]], batch: int, fill: float) -> Tensor:
+        """Stacks (S, W, ...) tensors to (L, B, W, ...), filled up where a sentence was gone or a step was narrower."""
+        everything = [tensor for _, tensors in parts for tensor in tensors]
+        if len(parts) == 1 and parts[0][0] is None and all(t.shape == everything[0].shape for t in everything):
+            return torch.stack(everything)
+        width = max(tensor.shape[1] for tensor in everything)
+        like = everything[0]
+        whole = like.new_full((len(everything), batch, width, *like.shape[2:]), fill)
+        begin = 0
+        for at, tensors in parts:
+            for row, tensor in zip(whole[begin:], tensors, strict=False):
+                if at is None:
+                    row[:, : tensor.shape[1]].copy_(tensor)
+                else:
+                    row[:, : tensor.shape[1]].index_copy_(0, at, tensor)
+            begin += len(tensors)
+        return whole

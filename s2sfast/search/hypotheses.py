@@ -9,37 +9,28 @@ from torch import Tensor
 class Hypotheses:
     """N places per sentence, sorted by score, best first; of equal scores the earlier found stands first.
 
-    A hypothesis is a running beam's slot and one more token; its other tokens are found by backtrace at the end.
+    A hypothesis is a candidate of some step: its code is step * C + column, where C candidates are ranked each step.
+    The rest is looked up in the history at the end.
     """
 
-    def __init__(self, sentences: int, places: int, device: torch.device):
-        def table(fill: float, dtype: torch.dtype) -> Tensor:
-            return torch.full((sentences, places), fill, dtype=dtype, device=device)
+    def __init__(self, sentences: int, places: int, candidates: int, device: torch.device):
+        self.scores = torch.full((sentences, places), -torch.inf, device=device)  # -inf: a free place
+        self.codes = torch.zeros((sentences, places), dtype=torch.int64, device=device)
+        self._columns = torch.arange(candidates, device=device)
 
-        self.scores = table(-torch.inf, torch.float32)
-        self.log_probs = table(-torch.inf, torch.float32)
-        self.lengths = table(0, torch.int64)
-        self.ended = table(0, torch.bool)
-        self.parents = table(0, torch.int64)
-        self.tokens = table(-1, torch.int64)
-        self.found_at = table(0, torch.int64)
-
-    FIELDS = ("scores", "log_probs", "lengths", "ended", "parents", "tokens", "found_at")
-
-    def add(self, rows: Tensor | None, **new: Tensor) -> None:
-        """Merges new ones (S, C), in the order of their rank, into the places of `rows` (S,) (None: all).
+    def add(self, rows: Tensor | None, scores: Tensor, step: int) -> None:
+        """Merges the candidates of a step (S, C), in the order of their rank, into the places of `rows` (None: all).
 
         A score of -inf is no hypothesis.
         """
-        old = {name: getattr(self, name) for name in self.FIELDS}
-        if rows is not None:
-            old = {name: value.index_select(0, rows) for name, value in old.items()}
-        places = old["scores"].shape[1]
-        ranked = torch.cat((old["scores"], new["scores"]), 1).sort(dim=1, descending=True, stable=True)
-        order = ranked.indices[:, :places]
-        for name in self.FIELDS:
-            merged = torch.cat((old[name], new[name]), 1).gather(1, order)
-            if rows is None:
-                setattr(self, name, merged)
-            else:
-                getattr(self, name).index_copy_(0, rows, merged)
+        old_scores = self.scores if rows is None else self.scores.index_select(0, rows)
+        old_codes = self.codes if rows is None else self.codes.index_select(0, rows)
+        codes = (self._columns + step * len(self._columns)).expand_as(scores)
+        ranked, order = torch.cat((old_scores, scores), 1).sort(dim=1, descending=True, stable=True)
+        places = self.scores.shape[1]
+        best, kept = ranked[:, :places], torch.cat((old_codes, codes), 1).gather(1, order[:, :places])
+        if rows is None:
+            self.scores, self.codes = best, kept
+        else:
+            self.scores.index_copy_(0, rows, best)
+            self.codes.index_copy_(0, rows, kept)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from s2sfast.search import state as trees
 from s2sfast.search.arguments import Arguments
-from s2sfast.search.history import History
+from s2sfast.search.history import History, Step
 from s2sfast.search.hypotheses import Hypotheses
 from s2sfast.search.outcome import outcome
+from s2sfast.search.penalties import Length
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Progress
 from s2sfast.search.stepper import Stepper
@@ -29,11 +30,10 @@ class Loop:
         self.S, self.W = a.batch, 1
         self.scores = torch.zeros((a.batch, 1), device=a.device)
         self.C = a.rule.candidates(a.beam, len(a.eos))
-        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), a.device)
-        self.history = History(("parents", "tokens", "scores", *(("attention",) if a.return_attention else ())))
+        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), self.C, a.device)
+        self.history = History()
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
-        self.ranked: list[Tensor] = []  # scores of each step's candidates
         self.tree: list[TreeStep] = []
         self.t = 0  # steps that chose a token
         self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
@@ -41,7 +41,7 @@ class Loop:
         self.rows_key = (0, 0)
         self.eos = torch.tensor(a.eos, device=a.device)
         self.forced_tokens = a.prefix[:, :0]  # (B, F) of longer prefixes, still to be fed
-        self.late: Tensor | None = None  # (S, 1) how many of them each sentence has
+        self.late = a.late  # (S,) how many of them each sentence has
         self.tokens = a.prefix[:, 0]
         self.so_far = a.prefix
 
@@ -67,7 +67,6 @@ class Loop:
         if a.prefix_lengths is not None:
             shared = int(a.prefix_lengths.min())
             self.forced_tokens = a.prefix[:, shared:]
-            self.late = (a.prefix_lengths - shared)[:, None]
             self.so_far = a.prefix[:, :shared]
         for i in range(shared - 1):
             self.tokens = a.prefix[:, i]
@@ -83,20 +82,21 @@ class Loop:
 
     def _advance(self, logits: Tensor, attention: Tensor | None) -> None:
         a = self.a
-        forced = self.late > self.t if self.late is not None else None  # (S, 1)
+        forced = self.late > self.t if self.late is not None else None  # (S,)
         if forced is not None and not forced.any():
             forced = None
         found = self._rank(logits, forced)
         ends = found.tokens == a.eos[0] if len(a.eos) == 1 else torch.isin(found.tokens, self.eos)
         if forced is not None:
             found = self._force(found, forced)
-            ends &= ~forced
+            ends &= ~forced[:, None]
         last, length = self._lengths()
         is_last = last if isinstance(last, bool) else bool(last.any())
-        some_end = bool(ends.any())
+        some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos neither counts nor takes a beam
         finishing = self._finish(found, ends, last, length) if some_end or is_last else None
-        running = self._running(found, ends) if some_end else _first(found, a.beam)
-        self._remember(found, running, finishing, attention)
+        slots = self._slots(ends) if some_end else None
+        running = self._running(found, ends, slots)
+        self._remember(found, running, slots, finishing, attention)
         self.t += 1
         if last is True:
             self._close()
@@ -112,14 +112,13 @@ class Loop:
             logits = logits.to(_wide(logits)) / a.temperature
         if a.processors:
             logits = self._process(torch.log_softmax(logits, dim=-1, dtype=_wide(logits)))
-        scores = self.scores if forced is None else self.scores.masked_fill(forced, -math.inf)
+        scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
         planes = logits.reshape(self.S, self.W, -1)
         options = {"bias": self._forbidden_eos(logits), "normalized": bool(a.processors)}
         try:
             found = a.topk(planes, scores, self.C, pruning=a.pruning, **options)
         except ValueError as error:
             raise self._explained(error, planes, scores) from error
-        self.ranked.append(found.scores)
         if a.pruning is not None:
             offered = ((scores > -math.inf).sum(1) * self.model.vocabulary).clamp(max=self.C).sum()
             self.stats.pruned += int(offered - (found.scores > -math.inf).sum())
@@ -147,54 +146,49 @@ class Loop:
         if young is False or (young is not True and not young.any()):
             return None
         bias = logits.new_zeros(self.model.vocabulary, dtype=_wide(logits)).index_fill_(0, self.eos, -math.inf)
-        return bias if young is True else torch.where(young[:, :, None], bias, 0.0)
+        return bias if young is True else torch.where(young[:, None, None], bias, 0.0)
 
     def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
         """Sentences inside their prefix go on with its next token, for free."""
-        first = torch.arange(self.C, device=forced.device) == 0
+        forced = forced[:, None]
+        first = forced & (torch.arange(self.C, device=forced.device) == 0)
         tokens = self.forced_tokens[self._alive_index(), self.t][:, None]
         return BeamCandidates(
-            found.scores.masked_fill(forced, -math.inf).masked_fill(forced & first, 0.0),
+            found.scores.masked_fill(forced, -math.inf).masked_fill(first, 0.0),
             found.parents.masked_fill(forced, 0),
-            torch.where(forced & first, tokens, found.tokens.masked_fill(forced, 0)),
+            torch.where(first, tokens, found.tokens.masked_fill(forced, 0)),
         )
 
-    def _lengths(self) -> tuple[bool | Tensor, Tensor | int]:
-        """(this token is the last allowed, how many tokens there are with it); (S, 1) where sentences differ."""
+    def _lengths(self) -> tuple[bool | Tensor, Length]:
+        """(this token is the last allowed, how many tokens there are with it); (S,) where sentences differ."""
         length = self.t + 1 if self.late is None else self.t + 1 - self.late
-        most = self._most()
-        return length >= most, length
+        return length >= self._most(), length
 
-    def _most(self) -> int | Tensor:
+    def _most(self) -> Length:
         most = self.a.max_length
-        return most if isinstance(most, int) else most[self._alive_index()][:, None]
+        return most if isinstance(most, int) else most[self._alive_index()]
 
-    def _finish(self, found: BeamCandidates, ends: Tensor, last: bool | Tensor, length: int | Tensor) -> Tensor:
+    def _finish(self, found: BeamCandidates, ends: Tensor, last: bool | Tensor, length: Length) -> Tensor:
         """Adds what ends here to the hypotheses; (S, C) which."""
-        finishing = self.a.rule.finishes(ends, last, self.a.beam) & (found.scores > -math.inf)
-        lengths = torch.as_tensor(length, device=finishing.device).expand(self.S, 1)
-        ranked_as = self.a.penalty(found.scores, lengths.float())
-        self.hypotheses.add(
-            self.alive,
-            scores=torch.where(finishing, ranked_as, -math.inf),
-            log_probs=found.scores,
-            lengths=lengths.expand_as(ends),
-            ended=ends,
-            parents=found.parents,
-            tokens=found.tokens,
-            found_at=torch.full_like(found.tokens, self.t),
-        )
+        finishing = self.a.rule.finishes(ends, last if isinstance(last, bool) else last[:, None], self.a.beam)
+        scores = self.a.penalty(found.scores, length if isinstance(length, int) else length[:, None])
+        self.hypotheses.add(self.alive, scores.where(finishing & (found.scores > -math.inf), -math.inf), self.t)
         self.some_full = bool((self.hypotheses.scores[:, -1] > -math.inf).any())
         return finishing
 
-    def _running(self, found: BeamCandidates, ends: Tensor) -> BeamCandidates:
-        """The K best that do not end."""
-        order = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, : self.a.beam]
-        ended = ends.gather(1, order)
-        scores, parents, tokens = (x.gather(1, order) for x in found)
-        return BeamCandidates(scores.masked_fill(ended, -math.inf), parents, tokens)
+    def _slots(self, ends: Tensor) -> Tensor:
+        """(S, K) the candidates that run on: the best that do not end, then, to fill up, some that do."""
+        return ends.to(torch.uint8).sort(dim=1, stable=True).indices.narrow(1, 0, self.a.beam)
 
-    def _still_running(self, scores: Tensor, last: bool | Tensor, length: int | Tensor, slow: bool) -> Tensor | None:
+    def _running(self, found: BeamCandidates, ends: Tensor, slots: Tensor | None) -> BeamCandidates:
+        scores, parents, tokens = found
+        if slots is None:
+            K = self.a.beam
+            return BeamCandidates(scores.narrow(1, 0, K), parents.narrow(1, 0, K), tokens.narrow(1, 0, K))
+        alive = scores.masked_fill(ends, -math.inf).gather(1, slots)
+        return BeamCandidates(alive, parents.gather(1, slots), tokens.gather(1, slots))
+
+    def _still_running(self, scores: Tensor, last: bool | Tensor, length: Length, slow: bool) -> Tensor | None:
         """(S',) which of the sentences alive stay; None: all."""
         # Where nothing ends, prunes or forbids, only a model that offers nothing can kill all beams of a sentence: a
         # look now and then is enough.
@@ -204,17 +198,15 @@ class Loop:
             stops = self.a.rule.stops(self._progress(scores, length))
             done = stops if done is None else done | stops
         if isinstance(last, Tensor):
-            done = last[:, 0] if done is None else done | last[:, 0]
+            done = last if done is None else done | last
         if done is None or not done.any():
             return None
         return (~done).nonzero().flatten()
 
-    def _progress(self, scores: Tensor, length: int | Tensor) -> Progress:
-        def column(x: int | Tensor) -> Tensor:
-            return torch.as_tensor(x, device=scores.device, dtype=torch.float32).reshape(-1, 1)
-
-        hypotheses = self.hypotheses.scores if self.alive is None else self.hypotheses.scores[self.alive]
-        return Progress(scores[:, 0], hypotheses, column(length), column(self._most()), self.a.penalty)
+    def _progress(self, scores: Tensor, length: Length) -> Progress:
+        worst = self.hypotheses.scores[:, -1]
+        worst = worst if self.alive is None else worst[self.alive]
+        return Progress(scores[:, 0], worst, length, self._most(), self.a.penalty)
 
     def _move_on(self, running: BeamCandidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
@@ -261,12 +253,16 @@ class Loop:
     # --- what is kept ----------------------------------------------------------------------------
 
     def _remember(
-        self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None, attention: Tensor | None
+        self,
+        found: BeamCandidates,
+        running: BeamCandidates,
+        slots: Tensor | None,
+        finishing: Tensor | None,
+        attention: Tensor | None,
     ) -> None:
-        kept = {"parents": running.parents, "tokens": running.tokens, "scores": running.scores}
         if attention is not None and self.a.return_attention:
-            kept["attention"] = attention.reshape(self.S, self.W, -1).clone()  # the step may use its buffer again
-        self.history.append(**kept)
+            attention = attention.reshape(self.S, self.W, -1).clone()  # the step may use its buffer again
+        self.history.append(Step(found.scores, found.parents, found.tokens, slots, attention))
         if self.a.return_tree:
             self.tree.append(self._tree_step(found, running, finishing))
 
@@ -298,10 +294,7 @@ class Loop:
         self.history.close(self.alive)
 
     def _result(self) -> BeamResult:
-        result = outcome(self.a, self.hypotheses, self.history)
-        if self.ranked:
-            self.stats.candidates = int((torch.cat([x.flatten() for x in self.ranked]) > -math.inf).sum())
-        result.stats = self.stats
+        result = outcome(self.a, self.hypotheses, self.history, self.stats)
         result.tree = BeamTree(self.tree) if self.a.return_tree else None
         return result
 
@@ -316,11 +309,6 @@ class Loop:
         return ValueError(
             f"{where}: expected finite logits or -inf; got a NaN or +inf for sentence {sentence}, beam {beam}"
         )
-
-
-def _first(found: BeamCandidates, beams: int) -> BeamCandidates:
-    scores, parents, tokens = found
-    return BeamCandidates(scores.narrow(1, 0, beams), parents.narrow(1, 0, beams), tokens.narrow(1, 0, beams))
 
 
 def _wide(logits: Tensor) -> torch.dtype:

@@ -6,58 +6,91 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from s2sfast.search.arguments import Arguments
-from s2sfast.search.history import History, Paths
+from s2sfast.search.history import History
 from s2sfast.search.hypotheses import Hypotheses
-from s2sfast.search.result import BeamResult
+from s2sfast.search.result import BeamResult, SearchStats
 
 
-def outcome(a: Arguments, hypotheses: Hypotheses, history: History) -> BeamResult:
-    """The n best hypotheses with their tokens and all that goes with each token; stats and tree are the caller's."""
-    best = {name: getattr(hypotheses, name)[:, : a.n_best] for name in Hypotheses.FIELDS}
-    empty = best["scores"] == -math.inf
-    lengths = best["lengths"].masked_fill(empty, 0)
-    steps = (best["found_at"] + 1).masked_fill(empty, 0)
-    parents, tokens = history.laid_out("parents", a.batch, 0), history.laid_out("tokens", a.batch, -1)
-    paths = Paths(a.backtrace, parents, tokens, best["parents"], steps)
-    cut = _Cut(steps, lengths)
+def outcome(a: Arguments, hypotheses: Hypotheses, history: History, stats: SearchStats) -> BeamResult:
+    """The n best hypotheses with all that goes with each token; the tree is the caller's.
+
+    A hypothesis is the candidate `column` of step `last`, both in its code. Backpointers lead from candidate to
+    candidate: the parent's beam slot, and the candidate that stood there.
+    """
+    scores, codes = hypotheses.scores[:, : a.n_best], hypotheses.codes[:, : a.n_best]
+    if not len(history):
+        return _nothing(scores, stats)
+    sums, parents, tokens = history.candidates(a.batch)  # (L, B, C)
+    stats.candidates = int((sums > -math.inf).sum())
+    last = codes.div(sums.shape[2], rounding_mode="floor")
+    column = codes - last * sums.shape[2]
+    empty = scores == -math.inf
+    steps = (last + 1).masked_fill(empty, 0)
+    L = int(steps.max()) if steps.numel() else 0
+    sums, parents, tokens = sums[:L], parents[:L], tokens[:L]
+
+    slots = history.slots(a.batch, a.beam, a.device)  # (L, B, K)
+    back = parents if slots is None else torch.cat((parents[:1], slots[: max(L - 1, 0)].gather(2, parents[1:])))
+    sequences = a.backtrace(back, tokens, column, steps=steps)  # (B, n, L)
+    before = a.backtrace(back, back, column, steps=steps)  # the candidate one step earlier
+    after = pad(before[:, :, 1:], (0, 1), value=-1)
+    columns = torch.where(after < 0, column[:, :, None], after)  # of each step; beyond the end, any
+    running = _along(sums, columns)
+    gains = running - pad(running[:, :, :-1], (1, 0))
+    at_end = (steps - 1).clamp(min=0)[:, :, None]
+    ended = torch.isin(sequences.gather(2, at_end), torch.tensor(a.eos, device=a.device))[:, :, 0] if L else empty
     attention = None
-    if a.return_attention and len(parents):
-        attention = cut(paths.along(history.laid_out("attention", a.batch, 0.0)), 0.0)
+    if a.return_attention:
+        attention = _along(history.attention(a.batch)[:L], _along(parents, columns))
+
+    cut = _Cut(a, steps)
     return BeamResult(
-        tokens=cut(paths.sequences(best["tokens"]), -1),
-        lengths=lengths,
-        scores=best["scores"],
-        log_probs=best["log_probs"].masked_fill(empty, -math.inf),
-        token_log_probs=cut(_gains(a, history, paths, best["log_probs"]), 0.0),
-        finished=best["ended"] & ~empty,
-        attention=attention,
+        tokens=cut(sequences, -1),
+        lengths=cut.lengths,
+        scores=scores,
+        log_probs=(running.gather(2, at_end)[:, :, 0] if L else scores).masked_fill(empty, -math.inf),
+        token_log_probs=cut(gains, 0.0),
+        finished=ended & ~empty,
+        attention=None if attention is None else cut(attention, 0.0),
+        stats=stats,
     )
 
 
-def _gains(a: Arguments, history: History, paths: Paths, log_probs: Tensor) -> Tensor:
-    """(B, n, steps): what each token added to the running sum."""
-    sums = history.laid_out("scores", a.batch, 0.0)  # (L, B, K) after each step
-    if not len(sums):
-        return log_probs.new_zeros((*log_probs.shape, 0))
-    before = torch.nn.functional.pad(sums, (0, 0, 0, 0, 1, 0))  # nothing before the first
-    return paths.differences(paths.along(before), log_probs)
+def _along(values: Tensor, columns: Tensor) -> Tensor:
+    """``values[l, b, columns[b, i, l]]`` of (L, B, C, ...): (B, n, L, ...)."""
+    L, B = values.shape[:2]
+    step = torch.arange(L, device=values.device)
+    sentence = torch.arange(B, device=values.device)[:, None, None]
+    return values[step, sentence, columns]
+
+
+def _nothing(scores: Tensor, stats: SearchStats) -> BeamResult:
+    """Of an empty batch."""
+    none = scores.new_zeros((*scores.shape, 0))
+    lengths = torch.zeros_like(scores, dtype=torch.int64)
+    return BeamResult(none.long(), lengths, scores, scores.clone(), none, lengths > 0, stats=stats)
 
 
 class _Cut:
-    """Drops the forced tokens in front of late sentences and what is beyond each hypothesis' end."""
+    """Drops the forced tokens in front of late sentences, and clears what is beyond each hypothesis' end."""
 
-    def __init__(self, steps: Tensor, lengths: Tensor):
-        L = int(lengths.max()) if lengths.numel() else 0
-        at = torch.arange(L, device=steps.device) + (steps - lengths)[..., None]
-        self._inside = torch.arange(L, device=steps.device) < lengths[..., None]
-        self._at = at.where(self._inside, 0)
+    def __init__(self, a: Arguments, steps: Tensor):
+        self.lengths = steps
+        self._late = None
+        if a.late is not None:
+            self._late = a.late[:, None]
+            self.lengths = (steps - self._late).clamp(min=0)
+        L = int(self.lengths.max()) if steps.numel() else 0
+        self._at = torch.arange(L, device=steps.device)
+        self._inside = self._at < self.lengths[:, :, None]
 
     def __call__(self, x: Tensor, fill: float) -> Tensor:
         """(B, n, steps, ...) -> (B, n, L, ...)."""
-        if not self._at.numel():
-            return x.new_empty((*self._at.shape, *x.shape[3:]))
-        extra = (1,) * (x.dim() - 3)
-        at = self._at.reshape(*self._at.shape, *extra).expand(*self._at.shape, *x.shape[3:])
-        return x.gather(2, at).where(self._inside.reshape(*self._inside.shape, *extra), fill)
+        inside = self._inside.reshape(*self._inside.shape, *(1,) * (x.dim() - 3))
+        if self._late is None:
+            return x[:, :, : len(self._at)].where(inside, fill)
+        at = (self._at + self._late[:, :, None]).clamp(max=max(x.shape[2] - 1, 0)).expand(*self._inside.shape)
+        return x.gather(2, at.reshape(inside.shape).expand(*at.shape, *x.shape[3:])).where(inside, fill)

@@ -6,26 +6,27 @@ A rule is a small object; a search asks it four things. ``rules="hf"`` stands fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from s2sfast.search.penalties import Penalty, best_possible
+from s2sfast.search.penalties import Length, Penalty, best_possible
 
 
 @dataclass
 class Progress:
-    """What a stopping rule may look at. S sentences alive, N places for hypotheses."""
+    """What a stopping rule may look at. S sentences alive."""
 
     running: Tensor
     """(S,) float32, the best running log-probability; -inf where nothing runs."""
-    hypotheses: Tensor
-    """(S, N) float32, scores of the hypotheses so far, best first, -inf where a place is free."""
-    length: Tensor
-    """(S, 1) or (1, 1) float32, tokens that the running ones have generated."""
-    max_length: Tensor
-    """like length, the most they may generate."""
+    worst: Tensor
+    """(S,) float32, the score of the worst of the hypotheses a sentence keeps; -inf while a place is free."""
+    length: Length
+    """Tokens that the running ones have generated; (S,) where sentences differ."""
+    max_length: Length
+    """The most they may generate."""
     penalty: Penalty
 
 
@@ -37,14 +38,23 @@ class Rule(Protocol):
         """How many hypotheses a sentence keeps."""
 
     def finishes(self, ends: Tensor, last: Tensor | bool, beam: int) -> Tensor:
-        """(S, C) bool: which candidates become hypotheses, from `ends` (the token is eos) and `last` (max_length)."""
+        """(S, C) bool: which candidates become hypotheses, from `ends` (the token is eos) and `last` (max_length).
+
+        Asked when one of the first `beam` ends, or some sentence is at its max_length.
+        """
 
     def stops(self, progress: Progress) -> Tensor:
         """(S,) bool: which sentences need no further step."""
 
 
+@lru_cache(maxsize=64)
+def _first(beam: int, candidates: int, device: torch.device) -> Tensor:
+    """(C,) bool: among the `beam` best."""
+    return torch.arange(candidates, device=device) < beam
+
+
 def _among_best(ends: Tensor, beam: int) -> Tensor:
-    return torch.arange(ends.shape[1], device=ends.device) < beam
+    return _first(beam, ends.shape[1], ends.device)
 
 
 @dataclass(frozen=True)
@@ -79,17 +89,14 @@ class HF:
         return beam
 
     def finishes(self, ends: Tensor, last: Tensor | bool, beam: int) -> Tensor:
-        return (ends | last) & _among_best(ends, beam)
+        return (ends if last is False else ends | last) & _among_best(ends, beam)
 
     def stops(self, progress: Progress) -> Tensor:
-        worst = progress.hypotheses[:, -1:]
-        full = worst > -torch.inf
         if self.early_stopping is True:
-            return full[:, 0]
-        running = progress.running[:, None]
+            return progress.worst > -torch.inf
         alpha = getattr(progress.penalty, "alpha", 0.0)
         length = progress.max_length if self.early_stopping == "never" and alpha > 0 else progress.length
-        return (full & (progress.penalty(running, length) <= worst))[:, 0]
+        return progress.penalty(progress.running, length) <= progress.worst
 
 
 @dataclass(frozen=True)
@@ -109,12 +116,12 @@ class Exact:
         return n_best
 
     def finishes(self, ends: Tensor, last: Tensor | bool, beam: int) -> Tensor:
-        runs_on = ~ends & ((~ends).cumsum(1) <= beam)
-        return (ends & _among_best(ends, beam)) | (runs_on & last)
+        counted = ends & _among_best(ends, beam)
+        return counted if last is False else counted | (~ends & ((~ends).cumsum(1) <= beam) & last)
 
     def stops(self, progress: Progress) -> Tensor:
-        bound = best_possible(progress.penalty, progress.running[:, None], progress.length + 1, progress.max_length)
-        return (bound <= progress.hypotheses[:, -1:])[:, 0]
+        bound = best_possible(progress.penalty, progress.running, progress.length + 1, progress.max_length)
+        return bound <= progress.worst
 
 
 @dataclass(frozen=True)
@@ -128,10 +135,10 @@ class Greedy:
         return 1
 
     def finishes(self, ends: Tensor, last: Tensor | bool, beam: int) -> Tensor:
-        return ends | last
+        return ends if last is False else ends | last
 
     def stops(self, progress: Progress) -> Tensor:
-        return progress.hypotheses[:, 0] > -torch.inf
+        return progress.worst > -torch.inf
 
 
 _NAMED = {"hf": HF, "exact": Exact}
