@@ -45,6 +45,15 @@ def test_ties_are_judged_on_the_rounded_score(topk):
 
 
 @BOTH
+@pytest.mark.parametrize("place", [40, 3000, 19_999])
+def test_one_ulp_better_than_thousands_of_ties(topk, place):
+    logits = torch.full((1, 1, 20_000), -1.0)
+    logits[0, 0, place] = torch.nextafter(torch.tensor(-1.0), torch.tensor(0.0))
+    found = topk(logits, torch.zeros(1, 1), 2, normalized=True)
+    assert found.tokens.tolist() == [[place, 0]]
+
+
+@BOTH
 def test_ties_lower_parent_then_lower_column(topk):
     found = topk(torch.zeros(1, 3, 4), torch.tensor([[-1.0, 0.0, 0.0]]), 6)
     assert found.parents.tolist() == [[1, 1, 1, 1, 2, 2]]

@@ -166,7 +166,11 @@ template <class T>
 double max_of_block(const T*, int64_t, Vec groups) {
   return max_of(groups);
 }
-double max_of_block(const double* p, int64_t n, Vec) { return *std::max_element(p, p + n); }
+double max_of_block(const double* p, int64_t n, Vec) {
+  double max = -kInf;
+  for (int64_t i = 0; i < n; ++i) max = p[i] > max ? p[i] : max;  // passes a NaN over, as max_element would not
+  return max;
+}
 
 template <class T>
 BeamTopkPartial scan_piece(const Row<T>& row, int64_t n, bool normalized, float* groups) {
