@@ -86,6 +86,13 @@ def test_pruning_by_hand(topk, pruning, kept):
 
 
 @BOTH
+def test_ties_between_beams_that_offer_few(topk):
+    found = topk(torch.zeros(1, 6, 5), torch.zeros(1, 6), 3, pruning=Pruning(max_per_beam=2))
+    assert found.parents.tolist() == [[0, 0, 1]]
+    assert found.tokens.tolist() == [[0, 1, 0]]
+
+
+@BOTH
 def test_empty_slots(topk):
     found = topk(torch.zeros(1, 2, 2), torch.tensor([[0.0, -math.inf]]), 4, token_ids=torch.tensor([8, 9]))
     assert found.scores[0, 2:].tolist() == [-math.inf] * 2
