@@ -50,6 +50,12 @@ class Arguments:
             return None
         return self.prefix_lengths - self.prefix_lengths.min()
 
+    def is_eos(self, tokens: Tensor) -> Tensor:
+        """bool, as tokens."""
+        if len(self.eos) == 1:
+            return tokens == self.eos[0]
+        return torch.isin(tokens, torch.tensor(self.eos, device=tokens.device))
+
     @property
     def batch(self) -> int:
         return self.prefix.shape[0]

@@ -39,7 +39,6 @@ class Loop:
         self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
         self.rows_base: Tensor | None = None
         self.rows_key = (0, 0)
-        self.eos = torch.tensor(a.eos, device=a.device)
         self.forced_tokens = a.prefix[:, :0]  # (B, F) of longer prefixes, still to be fed
         self.late = a.late  # (S,) how many of them each sentence has
         self.tokens = a.prefix[:, 0]
@@ -86,7 +85,7 @@ class Loop:
         if forced is not None and not forced.any():
             forced = None
         found = self._rank(logits, forced)
-        ends = found.tokens == a.eos[0] if len(a.eos) == 1 else torch.isin(found.tokens, self.eos)
+        ends = a.is_eos(found.tokens)
         if forced is not None:
             found = self._force(found, forced)
             ends &= ~forced[:, None]
@@ -145,7 +144,9 @@ class Loop:
         young = self.t < self.a.min_length if self.late is None else (self.t - self.late) < self.a.min_length
         if young is False or (young is not True and not young.any()):
             return None
-        bias = logits.new_zeros(self.model.vocabulary, dtype=_wide(logits)).index_fill_(0, self.eos, -math.inf)
+        bias = logits.new_zeros(self.model.vocabulary, dtype=_wide(logits)).index_fill_(
+            0, torch.tensor(self.a.eos, device=self.a.device), -math.inf
+        )
         return bias if young is True else torch.where(young[:, None, None], bias, 0.0)
 
     def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
@@ -201,7 +202,7 @@ class Loop:
             done = last if done is None else done | last
         if done is None or not done.any():
             return None
-        return (~done).nonzero().flatten()
+        return done.logical_not().nonzero().flatten()
 
     def _progress(self, scores: Tensor, length: Length) -> Progress:
         worst = self.hypotheses.scores[:, -1]
@@ -210,6 +211,10 @@ class Loop:
 
     def _move_on(self, running: BeamCandidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
+        if keep is not None and not len(keep):
+            self._close()
+            self.S = 0
+            return
         base, total = self._base(), self.S * self.W
         scores, parents, tokens = running
         if keep is not None:
@@ -220,8 +225,6 @@ class Loop:
             self.memory = trees.select_rows(self.memory, 0, keep, self.S, "memory")
             self.late = None if self.late is None else self.late.index_select(0, keep)
             self.S = keep.shape[0]
-            if not self.S:
-                return
         width = self._width(scores)
         if width < scores.shape[1]:
             scores, parents, tokens = scores[:, :width], parents[:, :width], tokens[:, :width]

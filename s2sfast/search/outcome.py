@@ -41,14 +41,14 @@ def outcome(a: Arguments, hypotheses: Hypotheses, history: History, stats: Searc
     running = _along(sums, columns)
     gains = running - pad(running[:, :, :-1], (1, 0))
     at_end = (steps - 1).clamp(min=0)[:, :, None]
-    ended = torch.isin(sequences.gather(2, at_end), torch.tensor(a.eos, device=a.device))[:, :, 0] if L else empty
+    ended = a.is_eos(sequences.gather(2, at_end)[:, :, 0]) if L else empty
     attention = None
     if a.return_attention:
         attention = _along(history.attention(a.batch)[:L], _along(parents, columns))
 
-    cut = _Cut(a, steps)
+    cut = _Cut(a.late, steps, L)
     return BeamResult(
-        tokens=cut(sequences, -1),
+        tokens=sequences if a.late is None else cut(sequences, -1),
         lengths=cut.lengths,
         scores=scores,
         log_probs=(running.gather(2, at_end)[:, :, 0] if L else scores).masked_fill(empty, -math.inf),
@@ -77,13 +77,12 @@ def _nothing(scores: Tensor, stats: SearchStats) -> BeamResult:
 class _Cut:
     """Drops the forced tokens in front of late sentences, and clears what is beyond each hypothesis' end."""
 
-    def __init__(self, a: Arguments, steps: Tensor):
+    def __init__(self, late: Tensor | None, steps: Tensor, L: int):
         self.lengths = steps
-        self._late = None
-        if a.late is not None:
-            self._late = a.late[:, None]
+        self._late = None if late is None else late[:, None]
+        if self._late is not None:
             self.lengths = (steps - self._late).clamp(min=0)
-        L = int(self.lengths.max()) if steps.numel() else 0
+            L = int(self.lengths.max()) if steps.numel() else 0
         self._at = torch.arange(L, device=steps.device)
         self._inside = self._at < self.lengths[:, :, None]
 
@@ -91,6 +90,6 @@ class _Cut:
         """(B, n, steps, ...) -> (B, n, L, ...)."""
         inside = self._inside.reshape(*self._inside.shape, *(1,) * (x.dim() - 3))
         if self._late is None:
-            return x[:, :, : len(self._at)].where(inside, fill)
+            return x.where(inside, fill)
         at = (self._at + self._late[:, :, None]).clamp(max=max(x.shape[2] - 1, 0)).expand(*self._inside.shape)
         return x.gather(2, at.reshape(inside.shape).expand(*at.shape, *x.shape[3:])).where(inside, fill)
