@@ -17,7 +17,7 @@ struct Options {
   BeamTopkPruning pruning;
 };
 
-BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t k) {
+BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t k, int64_t max_per_beam) {
   check(logits.dim() == 3, "beam_topk: expected logits (B, K, V); got ", Shape{logits});
   const BeamTopkSizes s{logits.size(0), logits.size(1), logits.size(2), k};
   check(scores.dim() == 2 && scores.size(0) == s.sentences && scores.size(1) == s.beams,
@@ -26,6 +26,7 @@ BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t 
   check(is_float(scores.scalar_type()), "beam_topk: expected floating scores; got an integer dtype");
   check(scores.is_cpu() == logits.is_cpu(), "beam_topk: expected scores on the device of logits");
   check(k >= 1, "beam_topk: expected k >= 1; got ", k);
+  check(max_per_beam >= 1, "beam_topk: expected max_per_beam >= 1; got ", max_per_beam);
   constexpr int64_t limit = std::numeric_limits<uint32_t>::max();
   check(s.beams <= limit && s.vocab <= limit, "beam_topk: expected K and V below 2^32; got ", Shape{logits});
   int64_t entries;
@@ -144,7 +145,7 @@ void beam_topk_into(const Tensor& logits, const Tensor& scores, int64_t k, const
                     const std::optional<Tensor>& token_ids, bool normalized, double log_relative, double absolute,
                     double log_relative_local, int64_t max_per_beam, bool check_nan, const Tensor& out_scores,
                     const Tensor& out_parents, const Tensor& out_tokens) {
-  const BeamTopkSizes s = checked_sizes(logits, scores, k);
+  const BeamTopkSizes s = checked_sizes(logits, scores, k, max_per_beam);
   check(logits.is_cpu(), "beam_topk: expected logits on the CPU (this build has no CUDA kernels); got another device");
   for (const Tensor* t : {&out_scores, &out_parents, &out_tokens})
     check(t->dim() == 2 && t->size(0) == s.sentences && t->size(1) == k && t->is_contiguous() && t->is_cpu(),
@@ -170,7 +171,7 @@ std::tuple<Tensor, Tensor, Tensor> beam_topk(const Tensor& logits, const Tensor&
                                              std::optional<Tensor> bias, std::optional<Tensor> token_ids,
                                              bool normalized, double log_relative, double absolute,
                                              double log_relative_local, int64_t max_per_beam, bool check_nan) {
-  checked_sizes(logits, scores, k);
+  checked_sizes(logits, scores, k, max_per_beam);
   const int64_t sentences = logits.size(0);
   Tensor best = new_tensor(logits, {sentences, k}, ScalarType::Float);
   Tensor parents = new_tensor(logits, {sentences, k}, ScalarType::Long);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "beam_topk/beam_topk.h"
 #include "beam_topk/scratch.h"
@@ -12,10 +11,12 @@
 namespace s2sfast::S2SFAST_ISA {
 namespace {
 
-constexpr float kInf = INFINITY, kLargest = std::numeric_limits<float>::max();
+constexpr float kInf = INFINITY, kLargest = std::numeric_limits<float>::max(),
+                kSmallest = std::numeric_limits<float>::min();
 
-// How far above the pivot logits may stand: exp(40) is far from overflow. The sum is at least 1, the pivot's own term.
-constexpr float kPivotSlack = 40;
+// How far above the pivot logits may stand. logit - pivot is rounded: at 8, to 2.4e-7, which is the error of a term.
+// The sum is at least 1, the pivot's own term.
+constexpr float kPivotSlack = 8;
 
 template <class T>
 struct Row {  // what is read of one beam
@@ -30,26 +31,29 @@ Row<T> row_of(const BeamTopkInputs<T>& in, int64_t sentence, int64_t beam) {
   return {in.logits.row(sentence, beam), in.bias.data ? in.bias.row(sentence, beam) : nullptr};
 }
 
-// logit + bias, rounded once.
+// The first n sums logit + bias, n at most kLanes; finite sums stay finite, the other lanes hold -inf.
+template <class T, class Bias>
+Vec load_sums(const T* logits, const Bias* bias, int64_t n) {
+  double sum[kLanes];
+  for (int64_t i = 0; i < n; ++i) sum[i] = to_double(logits[i]) + bias[i];
+  return load_part(sum, n, -kInf);
+}
+
 template <class T>
 Vec load_biased(const T* logits, const float* bias) {
-  return load(logits) + load(bias);
+  const Vec x = load(logits), b = load(bias), sum = x + b, finite = splat(-kLargest);
+  // Two finite numbers can add up to -inf, as of masks that are the lowest float.
+  if (lanes_at_least(min(x, b), finite) & ~lanes_at_least(sum, finite)) return load_sums(logits, bias, kLanes);
+  return sum;
 }
-Vec load_biased(const double* logits, const double* bias) {
-  double sum[kLanes];
-  for (int i = 0; i < kLanes; ++i) sum[i] = logits[i] + bias[i];
-  return load(sum);
-}
+Vec load_biased(const double* logits, const double* bias) { return load_sums(logits, bias, kLanes); }
 
 // each_vector for logit + bias.
 template <class T, class Each>
 inline void each_biased_vector(const Row<T>& row, int64_t n, Each each) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) each(load_biased(row.logits + i, row.bias + i), i);
-  if (i == n) return;
-  std::remove_cv_t<std::remove_pointer_t<decltype(row.bias)>> sum[kLanes];
-  for (int64_t j = i; j < n; ++j) sum[j - i] = to_double(row.logits[j]) + row.bias[j];
-  each(load_part(sum, n - i, -kInf), i);
+  if (i < n) each(load_sums(row.logits + i, row.bias + i, n - i), i);
 }
 
 template <class T>

@@ -42,7 +42,9 @@ class BeamTopkScratch {
       : groups_per_beam_(groups_per_beam(s.vocab)), memory_(static_cast<std::byte*>(memory)) {
     const int64_t candidates = s.beams * s.vocab;  // the op has checked that this is no overflow
     best_k = std::min(s.k, candidates);
-    limited = pruning.max_per_beam < std::min(best_k, s.vocab);
+    // Beyond k it matters too where a beam's best by score may fall by their tokens.
+    const bool by_token = pruning.log_relative_local > -std::numeric_limits<double>::infinity();
+    limited = pruning.max_per_beam < (by_token ? s.vocab : std::min(best_k, s.vocab));
     beam_k = limited ? pruning.max_per_beam : 0;
     rows = take<BeamTopkRow>(s.beams);
     partials = take<BeamTopkPartial>(s.beams * beam_topk_pieces_per_beam(s));

@@ -42,7 +42,7 @@ class Selection {
     const double shift = in_.normalized ? 0 : row.max + row.log_sum;
     const double by_score = score - row.score, need = std::max(by_score, token) + shift;
     const double slack = (std::fabs(need) + std::fabs(by_score) + std::fabs(row.score) + std::fabs(row.max)) * 0x1p-21;
-    const double low = need - slack;  // NaN where nothing is finite: then everything passes
+    const double low = need - slack - kSmallest;  // NaN where nothing is finite: then everything passes
     return low > -kLargest ? static_cast<float>(std::min<double>(low, kLargest)) : -kLargest;
   }
 
@@ -60,7 +60,7 @@ class Selection {
     return float_at(above);
   }
 
-  static double log_sum(const BeamTopkPartial* part, int64_t pieces, double max);
+  double log_sum(const BeamTopkPartial* part, int64_t pieces, double max) const;
   class Gate;
   template <class Visit>
   void each_group(int64_t beam, const float& bound, Visit visit) const;
@@ -70,7 +70,8 @@ class Selection {
   float best_of(int64_t beam, float Value::* which) const;
   float seed();
   void seed_beam(int64_t beam, Collector& list) const;
-  void collect(int64_t beam, Collector& list) const;
+  void collect(int64_t beam, double token_floor, Collector& list) const;
+  void pass_on(int64_t beam, Collector& own, Collector& list) const;
 
   const BeamTopkInputs<T>& in_;
   const BeamTopkSizes& s_;
@@ -107,11 +108,11 @@ BeamTopkFault Selection<T>::join_pieces() {
 }
 
 template <class T>
-double Selection<T>::log_sum(const BeamTopkPartial* part, int64_t pieces, double max) {
+double Selection<T>::log_sum(const BeamTopkPartial* part, int64_t pieces, double max) const {
   double sum = 0;
   for (int64_t i = 0; i < pieces; ++i)
     if (part[i].max > -kInf) sum += part[i].sum * std::exp(part[i].pivot - max);
-  return std::log(sum);
+  return in_.normalized ? 0 : std::max(0.0, std::log(sum));  // the largest logit's own term is 1
 }
 
 // Visits the group maxima at or above `bound`, which the visitor may raise.
@@ -173,8 +174,10 @@ void Selection<T>::find_best() {
     score = std::max(score, best_of(p, &Value::score));
     token = std::max(token, best_of(p, &Value::token));
   }
-  score_floor_ = score + std::max(rule.log_relative, -rule.absolute);
-  token_floor_ = token + rule.log_relative_local;
+  // A rule that is off reaches down to -inf; added to a score of +inf it would be NaN.
+  const double reach = std::max(rule.log_relative, -rule.absolute);
+  if (reach > -kInf) score_floor_ = score + reach;
+  if (rule.log_relative_local > -kInf) token_floor_ = token + rule.log_relative_local;
 }
 
 // The smallest float32 that is at least x.
@@ -189,16 +192,16 @@ inline float round_up(double x) {
 template <class T>
 class Selection<T>::Gate {
  public:
-  Gate(const Selection& selection, int64_t beam, Collector& list)
-      : selection_(selection), row_(selection.scratch_.rows[beam]), list_(list) {
+  Gate(const Selection& selection, int64_t beam, double token_floor, Collector& list)
+      : selection_(selection), row_(selection.scratch_.rows[beam]), token_floor_(token_floor), list_(list) {
     follow();
   }
 
   void offer(Value v, uint32_t beam, uint32_t column) {
-    if (v.score > list_.bar() && v.token >= selection_.token_floor_) {
+    if (v.score > list_.bar() && v.token >= token_floor_) {
       list_.push({v.score, beam, column});
       follow();
-    } else if (++near_ties_ == kManyTies && !selection_.lossy_ && !(v.score > list_.bar())) {
+    } else if (!(v.score > list_.bar()) && ++near_ties_ == kManyTies && !selection_.lossy_) {
       bound = selection_.first_above(row_, list_.bar(), bound);
     }
   }
@@ -209,22 +212,23 @@ class Selection<T>::Gate {
   static constexpr int kManyTies = 16;
 
   void follow() {
-    bound = selection_.bound(row_, list_.bar(), selection_.token_floor_);
+    bound = selection_.bound(row_, list_.bar(), token_floor_);
     near_ties_ = 0;
   }
 
   const Selection& selection_;
   const BeamTopkRow& row_;
+  const double token_floor_;
   Collector& list_;
   int near_ties_ = 0;
 };
 
 template <class T>
 void Selection<T>::seed_beam(int64_t beam, Collector& list) const {
-  Gate gate(*this, beam, list);
+  Gate gate(*this, beam, token_floor_, list);
   each_group(beam, gate.bound, [&](float logit) {
     if (logit == kInf) return;  // beyond float32: no lower bound of anything
-    if (lossy_) logit -= std::fabs(logit) * 0x1p-22f;
+    if (lossy_) logit -= std::fabs(logit) * 0x1p-22f + kSmallest;
     gate.offer(value(scratch_.rows[beam], logit, 0), 0, 0);
   });
 }
@@ -233,6 +237,8 @@ void Selection<T>::seed_beam(int64_t beam, Collector& list) const {
 template <class T>
 float Selection<T>::seed() {
   const float floor = round_up(score_floor_);
+  // Which group maxima are among their beam's best and also pass by their tokens, only their columns could tell.
+  if (scratch_.limited && token_floor_ > -kInf) return floor;
   Collector list(scratch_.best, scratch_.best_k, floor);
   for (int64_t p = 0; p < s_.beams; ++p) {
     if (scratch_.rows[p].score == -kInf) continue;
@@ -250,11 +256,23 @@ float Selection<T>::seed() {
 }
 
 template <class T>
-void Selection<T>::collect(int64_t beam, Collector& list) const {
-  Gate gate(*this, beam, list);
+void Selection<T>::collect(int64_t beam, double token_floor, Collector& list) const {
+  Gate gate(*this, beam, token_floor, list);
   each_column(beam, gate.bound, [&](int64_t t, double logit, double bias) {
     gate.offer(value(scratch_.rows[beam], logit, bias), static_cast<uint32_t>(beam), static_cast<uint32_t>(t));
   });
+}
+
+// A beam's max_per_beam best are counted before any other rule drops some of them.
+template <class T>
+void Selection<T>::pass_on(int64_t beam, Collector& own, Collector& list) const {
+  own.finish();
+  const Row<T> row = row_of(in_, sentence_, beam);
+  for (int64_t i = 0; i < own.size(); ++i) {
+    const int64_t t = own[i].column;
+    const double logit = to_double(row.logits[t]), bias = row.bias ? to_double(row.bias[t]) : 0.0;
+    if (value(scratch_.rows[beam], logit, bias).token >= token_floor_) list.push(own[i]);
+  }
 }
 
 template <class T>
@@ -264,18 +282,13 @@ int64_t Selection<T>::run() {
   if (rule.log_relative != none.log_relative || rule.absolute != none.absolute ||
       rule.log_relative_local != none.log_relative_local)
     find_best();
-  const float floor = seed();
-  Collector list(scratch_.best, scratch_.best_k, floor);
+  Collector list(scratch_.best, scratch_.best_k, seed());
   for (int64_t p = 0; p < s_.beams; ++p) {
     if (scratch_.rows[p].score == -kInf) continue;
-    if (!scratch_.limited) {
-      collect(p, list);
-      continue;
-    }
     Collector own(scratch_.beam_best, scratch_.beam_k, list.bar());
-    collect(p, own);
-    own.finish();
-    for (int64_t i = 0; i < own.size(); ++i) list.push(own[i]);
+    const bool limited = scratch_.limited;  // one call of collect: with two the compiler keeps its loop out of line
+    collect(p, limited ? -kInf : token_floor_, limited ? own : list);
+    if (limited) pass_on(p, own, list);
   }
   list.finish();
   return list.size();

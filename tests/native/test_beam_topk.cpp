@@ -301,8 +301,8 @@ void check_repeats(const Build<T>& build, const Problem<T>& p, Random& random) {
 // Without pruning: the i-th best score of both sides differ by no more than any one score does.
 template <class T>
 void check_closely(const Build<T>& build, const Problem<T>& p) {
-  // Of float32: half an ulp of the 40 that a logit may stand above what is subtracted from it, and its exponential's.
-  const double log_sum_error = sizeof(T) == 8 ? 1e-12 : 2.5e-6;
+  // Of float32: half an ulp of the 8 that a logit may stand above what is subtracted from it, and its exponential's.
+  const double log_sum_error = sizeof(T) == 8 ? 1e-12 : 5e-7;
   const auto close = [&](double got, double expected) {
     return std::fabs(got - expected) <= log_sum_error + std::fabs(expected) * 0x1p-23;
   };
@@ -405,9 +405,6 @@ BeamTopkPruning random_pruning(Random& random, Logits kind) {
   if (random.chance(0.4)) rule.log_relative = -random_distance(random, kind);
   if (random.chance(0.4)) rule.absolute = random_distance(random, kind);
   if (random.chance(0.4)) rule.log_relative_local = -random_distance(random, kind);
-  // Not both for near logits: the kernel counts max_per_beam among what relative_local leaves, which differs where
-  // roundings make a tie of the scores and not of the tokens.
-  if (kind == Logits::near && rule.log_relative_local > -kInf) return rule;
   if (random.chance(0.4)) rule.max_per_beam = random.chance(0.8) ? random.between(1, 5) : random.between(60, 80);
   return rule;
 }

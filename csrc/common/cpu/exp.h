@@ -1,6 +1,6 @@
 #pragma once
 // Vector exp, float32. Errors measured against long double over every float (tests/native/test_vector_math.cpp):
-// at most 1.0 ulp where the result is normal, and the correctly rounded result or its neighbour where it is subnormal.
+// at most 1.01 ulp where the result is normal, and the correctly rounded result or its neighbour where it is subnormal.
 //
 //   x = n ln 2 + r, |r| <= ln 2 / 2;   exp(x) = 2^n (1 + r + r^2 q(r))
 //
