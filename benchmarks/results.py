@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 OURS = ("fast", "out")
-NOT_RIVALS = (*OURS, "logsumexp")
+NOT_RIVALS = (*OURS, "logsumexp", "floor")
 KINDS = ("ops", "bandwidth", "empty_op", "search_overhead")
 
 

@@ -123,7 +123,7 @@ def _op(results: Results, op: str, threads: int) -> str:
         line.append(f"{100 * ours.rate / limit:.0f} %" if limit else "-")
         line.append(f"{times(rival.median / ours.median)} ({rival.provider})" if rival else "-")
         lines.append(line + [_cell(rows.get(name), ours) for name in seen])
-    marked = [f"{name} (not the same work)" if name == "logsumexp" else name for name in seen]
+    marked = [f"{name} (not the same work)" if name in ("logsumexp", "floor") else name for name in seen]
     return table(["case", "s2sfast", "GB/s", "of read", "over the best rival", *marked], lines)
 
 

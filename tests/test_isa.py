@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from s2sfast import _engine, _ops
 
@@ -33,3 +34,11 @@ def test_an_unknown_isa_is_an_error():
     done = run("avx1024", "-c", "import s2sfast")
     assert done.returncode != 0
     assert "expected baseline, avx2 or avx512" in done.stderr
+
+
+@pytest.mark.parametrize("width", [0, 1, 7, 16, 511, 512, 513, 5000])
+def test_log_sum_exp_of_the_engine(width):
+    rows = torch.randn(3, width) * 20
+    rows[1] = -torch.inf
+    expected = rows.double().logsumexp(-1)
+    torch.testing.assert_close(torch.from_numpy(_engine.log_sum_exp(rows.numpy())), expected, rtol=1e-7, atol=1e-7)

@@ -8,4 +8,6 @@
 S2SFAST_DECLARE_KERNELS(void vector_exp(const float* x, float* y, int64_t n);
                         float vector_max(const float* x, int64_t n);  // -inf where n is 0; NaN is passed over
                         float vector_sum(const float* x, int64_t n);  // in a fixed order of its own
-                        float vector_dot(const float* x, const float* y, int64_t n);)  // likewise
+                        float vector_dot(const float* x, const float* y, int64_t n);  // likewise
+                        // log(sum exp(x)), -inf where n is 0; a block's maximum first, then its exponentials.
+                        double vector_log_sum_exp(const float* x, int64_t n);)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "common/cpu/exp.h"
@@ -36,6 +37,26 @@ float vector_dot(const float* x, const float* y, int64_t n) {
   for (; i + kLanes <= n; i += kLanes) a = fma(load(x + i), load(y + i), a);
   if (i < n) a = fma(load_part(x + i, n - i, 0.0f), load_part(y + i, n - i, 0.0f), a);
   return sum_of(a + b);
+}
+
+double vector_log_sum_exp(const float* x, int64_t n) {
+  constexpr int64_t kBlock = 32 * kLanes;  // stays in L1 between its two passes
+  double max = -INFINITY;
+  WideSum sum;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t size = std::min(kBlock, n - begin);
+    const double block_max = vector_max(x + begin, size);
+    if (block_max > max) {
+      scale(sum, std::exp(max - block_max));
+      max = block_max;
+    }
+    if (max == -INFINITY) continue;
+    const Vec m = splat(static_cast<float>(max));
+    Vec a = splat(0);
+    each_vector(x + begin, size, -INFINITY, [&](Vec v, int64_t) { a += exp_for_sum(v - m); });
+    sum.add(a);
+  }
+  return max + std::log(sum_of(sum));
 }
 
 }  // namespace s2sfast::S2SFAST_ISA
