@@ -4,6 +4,9 @@ The ops (``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference
 (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
 """
 
+import importlib
+from typing import Any
+
 from s2sfast import _native as _native
 from s2sfast import reference
 from s2sfast.info import info
@@ -18,6 +21,15 @@ from s2sfast.search import (
     rules,
 )
 from s2sfast.types import BeamCandidates, Pruning
+
+_LAZY = ("models", "plot")  # not needed to search; plot wants matplotlib
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"s2sfast.{name}")
+    raise AttributeError(f"module 's2sfast' has no attribute {name!r}")
+
 
 __all__ = [
     "BeamCandidates",

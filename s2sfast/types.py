@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+_NO_LIMIT = 2**62  # candidates per beam
 
 
 class BeamCandidates(NamedTuple):
@@ -22,8 +26,8 @@ class BeamCandidates(NamedTuple):
     """``(B, k)`` int64."""
 
 
-class Pruning(NamedTuple("Pruning", [("relative", "float | None"), ("absolute", "float | None"),
-                                     ("relative_local", "float | None"), ("max_per_beam", "int | None")])):  # fmt: skip
+@dataclass(frozen=True)
+class Pruning:
     """Which candidates a beam search drops before it ranks them (Freitag & Al-Onaizan 2017, section 3).
 
     Each rule looks at all candidates of a sentence, those that end it (eos) included, and drops a candidate when
@@ -43,23 +47,20 @@ class Pruning(NamedTuple("Pruning", [("relative", "float | None"), ("absolute", 
     Pruning(relative=None, absolute=2.5, relative_local=None, max_per_beam=None)
     """
 
-    __slots__ = ()
+    relative: float | None = None
+    absolute: float | None = None
+    relative_local: float | None = None
+    max_per_beam: int | None = None
 
-    def __new__(
-        cls,
-        relative: float | None = None,
-        absolute: float | None = None,
-        relative_local: float | None = None,
-        max_per_beam: int | None = None,
-    ) -> Pruning:
-        for name, value in (("relative", relative), ("relative_local", relative_local)):
-            if value is not None and not 0 < value <= 1:
-                raise ValueError(f"Pruning: expected {name} in (0, 1]; got {value}")
-        if absolute is not None and not absolute >= 0:
-            raise ValueError(f"Pruning: expected absolute >= 0; got {absolute}")
-        if max_per_beam is not None and (max_per_beam < 1 or max_per_beam != int(max_per_beam)):
-            raise ValueError(f"Pruning: expected an integer max_per_beam >= 1; got {max_per_beam}")
-        return super().__new__(cls, relative, absolute, relative_local, max_per_beam)
+    def __post_init__(self) -> None:
+        for name, value in (("relative", self.relative), ("relative_local", self.relative_local)):
+            if value is not None and not (isinstance(value, numbers.Real) and 0 < float(value) <= 1):
+                raise ValueError(f"Pruning: expected {name} in (0, 1]; got {value!r}")
+        if self.absolute is not None and not (isinstance(self.absolute, numbers.Real) and float(self.absolute) >= 0):
+            raise ValueError(f"Pruning: expected absolute >= 0; got {self.absolute!r}")
+        most = self.max_per_beam
+        if most is not None and not (isinstance(most, numbers.Integral) and 1 <= int(most) <= _NO_LIMIT):
+            raise ValueError(f"Pruning: expected an integer max_per_beam in [1, 2**62]; got {most!r}")
 
     @property
     def limits(self) -> tuple[float, float, float, int]:
@@ -68,5 +69,5 @@ class Pruning(NamedTuple("Pruning", [("relative", "float | None"), ("absolute", 
             -math.inf if self.relative is None else math.log(self.relative),
             math.inf if self.absolute is None else float(self.absolute),
             -math.inf if self.relative_local is None else math.log(self.relative_local),
-            2**62 if self.max_per_beam is None else int(self.max_per_beam),
+            _NO_LIMIT if self.max_per_beam is None else int(self.max_per_beam),
         )

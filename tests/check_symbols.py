@@ -10,12 +10,13 @@ instruction set in its name, which no other object's symbols do.
 from __future__ import annotations
 
 import argparse
+import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-ISAS = ("avx2", "avx512")
+ISAS = ("avx2", "avx512") if platform.machine() in ("x86_64", "AMD64") else ()  # elsewhere only the baseline is built
 # A line of `nm -C`: the address, the kind, the name. W, V: weak and defined; u: unique, kept once like a weak one.
 WEAK = re.compile(r"^[0-9a-f]+ (?P<kind>[WVu]) (?P<name>.+)$", re.MULTILINE)
 

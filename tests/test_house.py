@@ -1,5 +1,8 @@
 """The house keeps its order: every op has all of its seats, and one stem in each."""
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,12 @@ def test_an_op_has_all_its_seats(stem):
     assert callable(getattr(s2sfast, stem))
     assert callable(getattr(s2sfast.reference, stem))
     assert stem in [op.name for op in OPS]
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_both_sides_have_the_same_signature(op):
+    fast, meaning = inspect.signature(op.fast), inspect.signature(op.reference)
+    assert list(fast.parameters.values()) == list(meaning.parameters.values())
 
 
 def test_kernels_know_no_torch():
@@ -58,6 +67,19 @@ def test_a_stale_build_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(_native, "_PACKAGE", tmp_path / "s2sfast")
     with pytest.raises(ImportError, match=r"stale: csrc/new.cpp is newer.*make build"):
         _native._check_fresh()
+
+
+def test_a_missing_build_says_how_to_build(tmp_path):
+    """The Python files alone, without the compiled modules."""
+    package = tmp_path / "s2sfast"
+    package.mkdir()
+    for name in ("__init__.py", "_native.py"):
+        (package / name).write_text((ROOT / "s2sfast" / name).read_text())
+    code = "import sys; sys.meta_path = [f for f in sys.meta_path if '__editable__' not in repr(f)]; import s2sfast"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "compiled extension is missing" in done.stderr
+    assert "make build" in done.stderr
 
 
 def test_info_names_what_runs():

@@ -8,7 +8,8 @@
 //
 // How: one pass over the logits (`scan`) yields each row's log-sum-exp and the largest logit of every group of 32; the
 // k-th largest of those group maxima is a lower bound of the k-th best score, so that the second step (`select`) reads
-// again only the few groups that can hold a winner. Pruning raises the same bound.
+// again only the few groups that can hold a winner. Pruning raises the same bound: it costs
+// nothing, and beams that it kills cost the model nothing either.
 #include <cstddef>
 #include <cstdint>
 #include <limits>

@@ -22,8 +22,10 @@ BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t 
   const BeamTopkSizes s{logits.size(0), logits.size(1), logits.size(2), k};
   check(scores.dim() == 2 && scores.size(0) == s.sentences && scores.size(1) == s.beams,
         "beam_topk: expected scores (B, K)=(", s.sentences, ", ", s.beams, "); got ", Shape{scores});
-  check(is_float(logits.scalar_type()), "beam_topk: expected floating logits; got an integer dtype");
-  check(is_float(scores.scalar_type()), "beam_topk: expected floating scores; got an integer dtype");
+  check(is_float(logits.scalar_type()),
+        "beam_topk: expected floating logits (float32, float64, bfloat16, float16); got another dtype");
+  check(is_float(scores.scalar_type()),
+        "beam_topk: expected floating scores (float32, float64, bfloat16, float16); got another dtype");
   check(scores.is_cpu() == logits.is_cpu(), "beam_topk: expected scores on the device of logits");
   check(k >= 1, "beam_topk: expected k >= 1; got ", k);
   check(max_per_beam >= 1, "beam_topk: expected max_per_beam >= 1; got ", max_per_beam);
@@ -61,6 +63,7 @@ void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
   const size_t bytes = S2SFAST_DISPATCH(beam_topk_scratch_bytes, s, in.pruning);
   const int64_t pieces = s.beams * beam_topk_pieces_per_beam(s);
   const auto threads = torch::stable::get_num_threads();
+  std::atomic<bool> no_memory{false};
   std::atomic<int64_t> first_fault{std::numeric_limits<int64_t>::max()};  // (sentence, beam, what) as one number
 
   const auto select = [&](int64_t sentence, void* scratch) {
@@ -72,6 +75,10 @@ void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
   };
   const auto whole_sentences = [&](int64_t begin, int64_t end) {
     void* scratch = thread_scratch(bytes);
+    if (!scratch) {
+      no_memory = true;  // nothing may be thrown inside parallel_for
+      return;
+    }
     for (int64_t sentence = begin; sentence < end; ++sentence) {
       S2SFAST_DISPATCH(beam_topk_scan, in, sentence, scratch, 0, pieces);
       select(sentence, scratch);
@@ -84,6 +91,7 @@ void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
     torch::stable::parallel_for(0, s.sentences, 1, whole_sentences);
   } else {
     void* scratch = thread_scratch(bytes);
+    if (!scratch) throw std::bad_alloc();
     for (int64_t sentence = 0; sentence < s.sentences; ++sentence) {
       torch::stable::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
         S2SFAST_DISPATCH(beam_topk_scan, in, sentence, scratch, begin, end);
@@ -92,6 +100,7 @@ void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
     }
   }
 
+  if (no_memory) throw std::bad_alloc();
   const int64_t fault = first_fault;
   if (fault == std::numeric_limits<int64_t>::max()) return;
   static const char* const found[] = {"", "a NaN or +inf in logits", "a NaN or +inf in scores",
@@ -123,7 +132,8 @@ void run(const BeamTopkSizes& s, const Tensor& logits_, const Tensor& scores_, c
     in.scores64 = s2sfast::in<double>(scores);
   std::optional<Tensor> bias, token_ids;  // they own what the planes point into
   if (bias_) {
-    check(is_float(bias_->scalar_type()), "beam_topk: expected floating bias; got an integer dtype");
+    check(is_float(bias_->scalar_type()),
+          "beam_topk: expected floating bias (float32, float64, bfloat16, float16); got another dtype");
     check(bias_->is_cpu(), "beam_topk: expected bias on the device of logits");
     const ScalarType type = sizeof(B) == 8 ? ScalarType::Double : ScalarType::Float;
     bias = bias_->scalar_type() == type ? *bias_ : torch::stable::to(*bias_, type);

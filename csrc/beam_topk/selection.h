@@ -186,7 +186,6 @@ inline float round_up(double x) {
   return y < x ? std::nextafter(y, kInf) : y;
 }
 
-// Pushes one candidate of each group that is sure to be one: the list's bar is then below the k-th best score.
 // What passes the bound and still scores no better than the bar is a near tie. A few are nothing; where there are many
 // (all logits equal, say), the bound is made sharp.
 template <class T>
@@ -223,6 +222,8 @@ class Selection<T>::Gate {
   int near_ties_ = 0;
 };
 
+// Pushes one candidate of each group, the one that is sure to be there: the list's k-th is then no better than the k-th
+// of all.
 template <class T>
 void Selection<T>::seed_beam(int64_t beam, Collector& list) const {
   Gate gate(*this, beam, token_floor_, list);

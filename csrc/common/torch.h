@@ -54,7 +54,10 @@ inline Tensor new_tensor(const Tensor& like, std::initializer_list<int64_t> size
       sizes.size(), sizes.begin(), strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
       device_type, like.get_device_index(), &handle));
   Tensor out(handle);
-  static const bool poison = std::getenv("S2SFAST_POISON") != nullptr;
+  static const bool poison = [] {
+    const char* asked = std::getenv("S2SFAST_POISON");
+    return asked && !std::strcmp(asked, "1");
+  }();
   if (poison && like.is_cpu() && out.numel() > 0)
     std::memset(out.mutable_data_ptr(), 0xff, out.numel() * out.element_size());
   return out;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -67,14 +69,30 @@ def beam_topk(
     >>> best.parents.tolist(), best.tokens.tolist()
     ([[0, 1]], [[0, 1]])
     """
-    limits = _NO_LIMITS if pruning is None else pruning.limits
-    if bias is not None and (bias.dim() == 0 or bias.shape[-1] == 1):
-        bias = bias.expand(*bias.shape[:-1], logits.shape[-1])
     check = check_nan and not torch.compiler.is_compiling()
-    if out is None:
-        return BeamCandidates(*_raw(logits, scores, k, bias, token_ids, normalized, *limits, check))
-    _raw_out(logits, scores, k, bias, token_ids, normalized, *limits, check, *out)
-    return out
+    try:
+        limits = _NO_LIMITS if pruning is None else pruning.limits
+        if bias is not None and (bias.dim() == 0 or bias.shape[-1] == 1):
+            bias = bias.expand(*bias.shape[:-1], logits.shape[-1])
+        if out is None:
+            return BeamCandidates(*_raw(logits, scores, k, bias, token_ids, normalized, *limits, check))
+        _raw_out(logits, scores, k, bias, token_ids, normalized, *limits, check, *out)
+        return out
+    except (RuntimeError, AttributeError, TypeError) as error:  # looked into only when a call has failed
+        raise _diagnosis(logits, scores, k, pruning, bias, token_ids) or error from None
+
+
+def _diagnosis(logits: Any, scores: Any, k: Any, pruning: Any, bias: Any, token_ids: Any) -> ValueError | None:
+    """What is wrong with the types of the arguments, if it is that."""
+    optional = {name: value for name, value in (("bias", bias), ("token_ids", token_ids)) if value is not None}
+    for name, value in {"logits": logits, "scores": scores, **optional}.items():
+        if not isinstance(value, Tensor):
+            return ValueError(f"beam_topk: expected {name} to be a tensor; got {type(value).__name__}")
+    if not isinstance(k, int) or isinstance(k, bool):
+        return ValueError(f"beam_topk: expected an integer k; got {k!r}")
+    if pruning is not None and not isinstance(pruning, Pruning):
+        return ValueError(f"beam_topk: expected pruning to be a Pruning; got {pruning!r}")
+    return None
 
 
 @torch.library.register_fake("s2sfast::beam_topk")

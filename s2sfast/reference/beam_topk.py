@@ -9,6 +9,8 @@ from torch import Tensor
 
 from s2sfast.types import BeamCandidates, Pruning
 
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 @torch.no_grad()
 def beam_topk(
@@ -21,6 +23,7 @@ def beam_topk(
     normalized: bool = False,
     token_ids: Tensor | None = None,
     check_nan: bool = True,
+    out: BeamCandidates | None = None,
 ) -> BeamCandidates:
     """The k best continuations of each sentence's beams; the contract is :func:`s2sfast.beam_topk`'s.
 
@@ -47,11 +50,16 @@ def beam_topk(
     tokens = columns if token_ids is None else token_ids.expand(B, K, V).reshape(B, K * V).gather(1, index)
     empty = best == -math.inf
     pad = (0, k - best.shape[1])
-    return BeamCandidates(
+    found = BeamCandidates(
         torch.nn.functional.pad(best, pad, value=-math.inf),
         torch.nn.functional.pad(parents.masked_fill(empty, 0), pad),
         torch.nn.functional.pad(tokens.masked_fill(empty, 0), pad),
     )
+    if out is None:
+        return found
+    for mine, theirs in zip(found, out, strict=True):
+        theirs.copy_(mine)
+    return out
 
 
 def _dropped(total: Tensor, token: Tensor, pruning: Pruning) -> Tensor:
@@ -75,8 +83,10 @@ def _check_shapes(logits: Tensor, scores: Tensor, k: int, bias: Tensor | None, t
     if logits.dim() != 3:
         raise ValueError(f"beam_topk: expected logits (B, K, V); got {shape(logits)}")
     for name, value in (("logits", logits), ("scores", scores), ("bias", bias)):
-        if value is not None and not value.is_floating_point():
-            raise ValueError(f"beam_topk: expected floating {name}; got an integer dtype")
+        if value is not None and value.dtype not in _DTYPES:
+            raise ValueError(
+                f"beam_topk: expected floating {name} (float32, float64, bfloat16, float16); got another dtype"
+            )
         if value is not None and value.device != logits.device:
             raise ValueError(f"beam_topk: expected {name} on the device of logits")
     B, K, V = logits.shape
@@ -84,11 +94,12 @@ def _check_shapes(logits: Tensor, scores: Tensor, k: int, bias: Tensor | None, t
         raise ValueError(f"beam_topk: expected scores (B, K)=({B}, {K}); got {shape(scores)}")
     if k < 1:
         raise ValueError(f"beam_topk: expected k >= 1; got {k}")
-    for name, value in (("bias", bias), ("token_ids", token_ids)):
-        fits = value is None or (
-            value.dim() <= 3 and all(a in (1, b) for a, b in zip(shape(value)[::-1], (V, K, B), strict=False))
-        )
-        if not fits:
+    fits = bias is None or (
+        bias.dim() <= 3 and all(a in (1, b) for a, b in zip(shape(bias)[::-1], (V, K, B), strict=False))
+    )
+    named = token_ids is None or shape(token_ids) in ((V,), (B, K, V))
+    for name, value, ok in (("bias", bias, fits), ("token_ids", token_ids, named)):
+        if not ok:
             raise ValueError(
                 f"beam_topk: expected {name} to broadcast to (B, K, V)=({B}, {K}, {V}); got {shape(value)}"
             )

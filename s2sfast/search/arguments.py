@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2sfast import ops, reference
 from s2sfast.search import state as trees
 from s2sfast.search.penalties import Penalty
 from s2sfast.search.rules import Rule
@@ -77,7 +79,7 @@ def positive(name: str, what: str, value: Any, least: int = 1) -> int:
 
 
 def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
-    given = eos.tolist() if isinstance(eos, Tensor) else eos
+    given = eos.tolist() if hasattr(eos, "tolist") else eos
     ids = tuple(given) if isinstance(given, Iterable) else (given,)
     if not ids:
         raise ValueError(f"{name}: expected eos to be a token id, or several; got none")
@@ -87,7 +89,7 @@ def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
 def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.device) -> int | Tensor:
     if not isinstance(max_length, Tensor) or max_length.dim() == 0:
         return positive(name, "max_length", max_length)
-    if max_length.shape != (batch,) or max_length.is_floating_point():
+    if max_length.shape != (batch,) or max_length.is_floating_point() or max_length.dtype == torch.bool:
         raise ValueError(
             f"{name}: expected max_length to be an int or integers (B,)=({batch},); got {tuple(max_length.shape)}"
         )
@@ -101,7 +103,7 @@ def batch_of(
 ) -> int:
     """B, from whatever tells it; all that tell must agree."""
     sources = {
-        "batch_size": batch_size,
+        "batch_size": None if batch_size is None else positive(name, "batch_size", batch_size, 0),
         "start": start.shape[0] if isinstance(start, Tensor) and start.dim() else None,
         "state": trees.count_rows(state, state_dims, "state"),
         "memory": trees.count_rows(memory, 0, "memory"),
@@ -121,6 +123,8 @@ def prefixes(
     name: str, start: int | Sequence | Tensor, prefix_lengths: Tensor | None, batch: int, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
     """((B, P) tokens, (B,) lengths where they differ)."""
+    if start is None:
+        raise ValueError(f"{name}: expected start to be a token id, ids (B,) or a prefix (B, P); got None")
     tokens = torch.as_tensor(start, device=device)
     if tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.dim() > 2:
         raise ValueError(
@@ -133,8 +137,11 @@ def prefixes(
         raise ValueError(f"{name}: expected start with B={batch} rows of at least one token; got {tuple(tokens.shape)}")
     if prefix_lengths is None:
         return tokens, None
-    lengths = torch.as_tensor(prefix_lengths, device=device).to(torch.int64)
+    lengths = torch.as_tensor(prefix_lengths, device=device)
     P = tokens.shape[1]
+    if lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise ValueError(f"{name}: expected integer prefix_lengths; got {lengths.dtype}")
+    lengths = lengths.to(torch.int64)
     if lengths.shape != (batch,) or (batch and not (int(lengths.min()) >= 1 and int(lengths.max()) <= P)):
         raise ValueError(f"{name}: expected prefix_lengths (B,)=({batch},) in [1, P]=[1, {P}]; got {lengths.tolist()}")
     if batch == 0 or bool((lengths == lengths[0]).all()):
@@ -142,15 +149,34 @@ def prefixes(
     return tokens, lengths
 
 
-def as_tensor_start(start: Any) -> Any:
-    """Lists of ids as tensors; a single id stays."""
-    return torch.as_tensor(start) if isinstance(start, (list, tuple)) else start
+def as_tensor(name: str, what: str, value: Any) -> Any:
+    """Lists and arrays of integers as tensors; a single number stays."""
+    if value is None or isinstance(value, (Tensor, int)):
+        return value
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: expected {what} to be integers, in a regular array; got {value!r} ({error})"
+        ) from None
 
 
 def processor_list(name: str, processors: Any) -> tuple[Callable, ...]:
-    if callable(processors) or not all(callable(p) for p in processors):
+    if not isinstance(processors, Iterable) or callable(processors) or not all(callable(p) for p in processors):
         raise ValueError(f"{name}: expected processors to be a sequence of callables; got {processors!r}")
     return tuple(processors)
+
+
+def temperature_of(name: str, temperature: Any) -> float:
+    if not isinstance(temperature, numbers.Real) or not 0 < float(temperature) < float("inf"):
+        raise ValueError(f"{name}: expected a finite temperature > 0; got {temperature!r}")
+    return float(temperature)
+
+
+def pruning_of(name: str, pruning: Any) -> Pruning | None:
+    if pruning is not None and not isinstance(pruning, Pruning):
+        raise ValueError(f"{name}: expected pruning to be a Pruning or None; got {pruning!r}")
+    return pruning
 
 
 def step_functions(name: str, step: Any) -> tuple[Callable, Callable | None]:
@@ -160,3 +186,52 @@ def step_functions(name: str, step: Any) -> tuple[Callable, Callable | None]:
     if callable(step):
         return step, None
     raise ValueError(f"{name}: expected step to be callable or to have a method step; got {type(step).__name__}")
+
+
+def prepare(
+    name: str,
+    step: Any,
+    state: Any,
+    *,
+    start: Any,
+    eos: Any,
+    max_length: Any,
+    min_length: Any,
+    memory: Any,
+    batch_size: int | None,
+    prefix_lengths: Any,
+    state_dims: Any,
+    processors: Any,
+    temperature: Any,
+    beam: Any,
+    n_best: Any,
+    pruning: Any,
+    backend: str,
+    **others: Any,
+) -> Arguments:
+    """Checks what all searches share; `others` are fields of Arguments as they are."""
+    if backend not in ("fast", "reference"):
+        raise ValueError(f'{name}: expected backend "fast" or "reference"; got {backend!r}')
+    library = ops if backend == "fast" else reference
+    function, prefill = step_functions(name, step)
+    start, max_length = as_tensor(name, "start", start), as_tensor(name, "max_length", max_length)
+    try:
+        batch = batch_of(name, start, state, state_dims, memory, max_length, batch_size)
+        trees.check_rows(state, state_dims, batch, "state")
+        trees.check_rows(memory, 0, batch, "memory")
+    except trees.RowsError as error:
+        raise ValueError(f"{name}: {error}") from error
+    device = trees.device_of(state, memory, start)
+    prefix, lengths = prefixes(name, start, prefix_lengths, batch, device)
+    if lengths is not None and prefill is not None and processors:
+        raise ValueError(
+            f"{name}: processors cannot see ragged prefixes that a prefill consumed; expected prefix_lengths to agree"
+        )
+    return Arguments(
+        name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
+        prefix_lengths=lengths, eos=eos_ids(name, eos), beam=positive(name, "beam", beam),
+        n_best=positive(name, "n_best", n_best), max_length=max_lengths(name, max_length, batch, device),
+        min_length=positive(name, "min_length", min_length, 0), pruning=pruning_of(name, pruning),
+        processors=processor_list(name, processors), temperature=temperature_of(name, temperature),
+        topk=library.beam_topk, backtrace=library.backtrace, **others,
+    )  # fmt: skip

@@ -8,10 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from s2sfast import ops, reference
 from s2sfast.search import arguments as check
-from s2sfast.search import state as trees
-from s2sfast.search.arguments import Arguments
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
 from s2sfast.search.result import BeamResult
@@ -104,13 +101,13 @@ def beam_search(
     for option, value in {"coverage_penalty": coverage_penalty, "regularizer": regularizer, "on_step": on_step}.items():
         if value is not None:
             raise ValueError(f"{name}: {option} is not supported yet; expected None, got {value!r}")
-    return _search(
+    arguments = check.prepare(
         name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
         state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
         processors=processors, temperature=temperature, return_attention=return_attention, return_tree=return_tree,
-        beam=check.positive(name, "beam", beam), n_best=check.positive(name, "n_best", n_best),
-        penalty=as_penalty(length_penalty), rule=as_rule(rules), pruning=_pruning(name, pruning),
+        beam=beam, n_best=n_best, penalty=as_penalty(length_penalty), rule=as_rule(rules), pruning=pruning,
     )  # fmt: skip
+    return Loop(arguments).run()
 
 
 @torch.no_grad()
@@ -140,68 +137,10 @@ def greedy_search(
     >>> s2sfast.greedy_search(lambda tokens, state, memory: (P[tokens], state), None, start=[0], eos=2).best(0)
     [1, 2]
     """
-    return _search(
+    arguments = check.prepare(
         "greedy_search", step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
         state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
         processors=processors, temperature=temperature, return_attention=return_attention, return_tree=False,
         beam=1, n_best=1, penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None,
     )  # fmt: skip
-
-
-def _search(
-    name: str,
-    step: Any,
-    state: Any,
-    *,
-    start: Any,
-    eos: Any,
-    max_length: int | Tensor,
-    min_length: int,
-    memory: Any,
-    batch_size: int | None,
-    prefix_lengths: Tensor | None,
-    state_dims: Any,
-    processors: Any,
-    temperature: float,
-    backend: str,
-    **options: Any,
-) -> BeamResult:
-    """Checks what both searches share and runs the loop; `options` are fields of Arguments as they are."""
-    if backend not in ("fast", "reference"):
-        raise ValueError(f'{name}: expected backend "fast" or "reference"; got {backend!r}')
-    library = ops if backend == "fast" else reference
-    function, prefill = check.step_functions(name, step)
-    start = check.as_tensor_start(start)
-    try:
-        batch = check.batch_of(name, start, state, state_dims, memory, max_length, batch_size)
-        trees.check_rows(state, state_dims, batch, "state")
-        trees.check_rows(memory, 0, batch, "memory")
-    except trees.RowsError as error:
-        raise ValueError(f"{name}: {error}") from error
-    device = trees.device_of(state, memory, start)
-    prefix, lengths = check.prefixes(name, start, prefix_lengths, batch, device)
-    if lengths is not None and prefill is not None and processors:
-        raise ValueError(
-            f"{name}: processors cannot see ragged prefixes that a prefill consumed; expected prefix_lengths to agree"
-        )
-    return Loop(
-        Arguments(
-            name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
-            prefix_lengths=lengths, max_length=check.max_lengths(name, max_length, batch, device),
-            min_length=check.positive(name, "min_length", min_length, 0), eos=check.eos_ids(name, eos),
-            processors=check.processor_list(name, processors), temperature=_temperature(name, temperature),
-            topk=library.beam_topk, backtrace=library.backtrace, **options,
-        )
-    ).run()  # fmt: skip
-
-
-def _pruning(name: str, pruning: Any) -> Pruning | None:
-    if pruning is not None and not isinstance(pruning, Pruning):
-        raise ValueError(f"{name}: expected pruning to be a Pruning or None; got {pruning!r}")
-    return pruning
-
-
-def _temperature(name: str, temperature: float) -> float:
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"{name}: expected a finite temperature > 0; got {temperature!r}")
-    return float(temperature)
+    return Loop(arguments).run()

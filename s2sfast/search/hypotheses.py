@@ -14,7 +14,9 @@ class Hypotheses:
     """
 
     def __init__(self, sentences: int, places: int, candidates: int, device: torch.device):
-        self.scores = torch.full((sentences, places), -torch.inf, device=device)  # -inf: a free place
+        self.scores = torch.full(
+            (sentences, places), -torch.inf, dtype=torch.float32, device=device
+        )  # -inf: a free place
         self.codes = torch.zeros((sentences, places), dtype=torch.int64, device=device)
         self._columns = torch.arange(candidates, device=device)
 

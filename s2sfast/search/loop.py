@@ -28,13 +28,14 @@ class Loop:
         self.state, self.memory = a.state, a.memory
         self.alive: Tensor | None = None  # (S,) which sentences of the batch; None: all
         self.S, self.W = a.batch, 1
-        self.scores = torch.zeros((a.batch, 1), device=a.device)
+        self.scores = torch.zeros((a.batch, 1), dtype=torch.float32, device=a.device)
         self.C = a.rule.candidates(a.beam, len(a.eos))
         self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), self.C, a.device)
         self.history = History()
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
         self.tree: list[TreeStep] = []
+        self.unpruned = BeamCandidates(self.scores, a.prefix, a.prefix)  # of the present step, for the tree
         self.t = 0  # steps that chose a token
         self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
         self.rows_base: Tensor | None = None
@@ -101,7 +102,7 @@ class Loop:
             self._close()
             self.S = 0
             return
-        keep = self._still_running(running.scores, last, length, some_end or is_last)
+        keep = self._still_running(running.scores, last, length)
         self._move_on(running, keep)
 
     def _rank(self, logits: Tensor, forced: Tensor | None) -> BeamCandidates:
@@ -110,7 +111,9 @@ class Loop:
         if a.temperature != 1.0:
             logits = logits.to(_wide(logits)) / a.temperature
         if a.processors:
-            logits = self._process(torch.log_softmax(logits, dim=-1, dtype=_wide(logits)))
+            dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
+            log_probs = torch.log_softmax(logits, dim=-1, dtype=_wide(logits)).masked_fill(dead, -math.inf)
+            logits = self._process(log_probs)
         scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
         planes = logits.reshape(self.S, self.W, -1)
         options = {"bias": self._forbidden_eos(logits), "normalized": bool(a.processors)}
@@ -172,7 +175,7 @@ class Loop:
     def _finish(self, found: BeamCandidates, ends: Tensor, last: bool | Tensor, length: Length) -> Tensor:
         """Adds what ends here to the hypotheses; (S, C) which."""
         finishing = self.a.rule.finishes(ends, last if isinstance(last, bool) else last[:, None], self.a.beam)
-        scores = self.a.penalty(found.scores, length if isinstance(length, int) else length[:, None])
+        scores = self.a.penalty(found.scores, length if isinstance(length, int) else length.clamp(min=1)[:, None])
         self.hypotheses.add(self.alive, scores.where(finishing & (found.scores > -math.inf), -math.inf), self.t)
         self.some_full = bool((self.hypotheses.scores[:, -1] > -math.inf).any())
         return finishing
@@ -189,25 +192,23 @@ class Loop:
         alive = scores.masked_fill(ends, -math.inf).gather(1, slots)
         return BeamCandidates(alive, parents.gather(1, slots), tokens.gather(1, slots))
 
-    def _still_running(self, scores: Tensor, last: bool | Tensor, length: Length, slow: bool) -> Tensor | None:
+    def _still_running(self, scores: Tensor, last: bool | Tensor, length: Length) -> Tensor | None:
         """(S',) which of the sentences alive stay; None: all."""
-        # Where nothing ends, prunes or forbids, only a model that offers nothing can kill all beams of a sentence: a
-        # look now and then is enough.
-        may_be_dead = slow or self.a.pruning is not None or self.a.processors or self.t % 16 == 0
-        done = scores[:, 0] == -math.inf if may_be_dead else None
+        done = scores[:, 0] == -math.inf  # no beam is left
         if self.some_full:
             stops = self.a.rule.stops(self._progress(scores, length))
-            done = stops if done is None else done | stops
+            done = done | stops
         if isinstance(last, Tensor):
-            done = last if done is None else done | last
-        if done is None or not done.any():
+            done = done | last
+        if not done.any():
             return None
         return done.logical_not().nonzero().flatten()
 
     def _progress(self, scores: Tensor, length: Length) -> Progress:
         worst = self.hypotheses.scores[:, -1]
         worst = worst if self.alive is None else worst[self.alive]
-        return Progress(scores[:, 0], worst, length, self._most(), self.a.penalty)
+        generated = length if isinstance(length, int) else length.clamp(min=1)  # some are still inside their prefix
+        return Progress(scores[:, 0], worst, generated, self._most(), self.a.penalty)
 
     def _move_on(self, running: BeamCandidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
@@ -309,8 +310,9 @@ class Loop:
             return ValueError(f"{where}: {error}")
         row, beam = bad[0].tolist()
         sentence = int(self._alive_index()[row])
+        what = "log_probs from the processors" if self.a.processors else "logits"
         return ValueError(
-            f"{where}: expected finite logits or -inf; got a NaN or +inf for sentence {sentence}, beam {beam}"
+            f"{where}: expected finite {what} or -inf; got a NaN or +inf for sentence {sentence}, beam {beam}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -42,19 +43,26 @@ class LengthPenalty(NamedTuple):
     word_penalty: float = 0.0
 
     def __call__(self, log_prob: Tensor, length: Length) -> Tensor:
-        if self.kind == "gnmt":
-            return log_prob / _power((5 + length) / 6, self.alpha)
         if self.kind == "marian":
-            log_prob = log_prob - self.word_penalty * length
-        return log_prob / _power(length, self.alpha)
+            log_prob = log_prob - _of_each(lambda n: self.word_penalty * n, length, log_prob)
+        return log_prob / _of_each(self._divisor, length, log_prob)
+
+    def _divisor(self, length: float) -> float:
+        try:
+            return ((5 + length) / 6 if self.kind == "gnmt" else length) ** self.alpha
+        except OverflowError:
+            return math.inf
 
 
-def _power(base: float | Tensor, exponent: float) -> float | Tensor:
-    """As tensors have it: infinity where Python raises."""
-    try:
-        return base**exponent
-    except OverflowError:
-        return float("inf")
+def _of_each(function: Callable[[float], float], length: Length, like: Tensor) -> float | Tensor:
+    """The function of every length, in Python's arithmetic whether there is one length or a tensor of them.
+
+    So a sentence's score is the same bits alone, where its length is a number, and beside others of other lengths.
+    """
+    if not isinstance(length, Tensor):
+        return function(length)
+    values = [function(n) for n in length.flatten().tolist()]
+    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(length.shape)
 
 
 def as_penalty(length_penalty: float | LengthPenalty | Penalty) -> Penalty:
@@ -64,12 +72,14 @@ def as_penalty(length_penalty: float | LengthPenalty | Penalty) -> Penalty:
         ValueError: an unknown kind, or neither a number nor callable.
     """
     if isinstance(length_penalty, LengthPenalty):
+        if not all(isinstance(x, numbers.Real) for x in length_penalty[1:]):
+            raise ValueError(f"LengthPenalty: expected numbers alpha and word_penalty; got {length_penalty!r}")
         if not (math.isfinite(length_penalty.alpha) and math.isfinite(length_penalty.word_penalty)):
             raise ValueError(f"LengthPenalty: expected finite alpha and word_penalty; got {length_penalty!r}")
         if length_penalty.kind not in ("average", "gnmt", "marian"):
             raise ValueError(f"LengthPenalty: expected kind average, gnmt or marian; got {length_penalty.kind!r}")
         return length_penalty
-    if isinstance(length_penalty, (int, float)) and math.isfinite(length_penalty):
+    if isinstance(length_penalty, numbers.Real) and math.isfinite(length_penalty):
         return LengthPenalty("average", float(length_penalty))
     if callable(length_penalty):
         return _OnTensors(length_penalty)
@@ -86,7 +96,18 @@ class _OnTensors:
         self._function = function
 
     def __call__(self, log_prob: Tensor, length: Length) -> Tensor:
-        return self._function(log_prob, torch.as_tensor(length, device=log_prob.device))
+        lengths = torch.as_tensor(length, device=log_prob.device)
+        score = self._function(log_prob, lengths)
+        if not isinstance(score, Tensor) or score.shape != log_prob.shape:
+            got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise ValueError(
+                f"beam_search: expected length_penalty to return scores {tuple(log_prob.shape)}, as log_prob; got {got}"
+            )
+        if bool((score.isnan() & (log_prob > -math.inf)).any()):
+            raise ValueError(
+                f"beam_search: expected length_penalty to return numbers; got NaN at length {lengths.tolist()}"
+            )
+        return score.to(log_prob.dtype)
 
 
 def best_possible(penalty: Penalty, log_prob: Tensor, shortest: Length, longest: Length) -> Tensor:

@@ -25,7 +25,7 @@ class SearchStats:
     """Places among the ranked candidates that pruning left empty."""
 
 
-@dataclass
+@dataclass(eq=False)  # tensors have no one truth value
 class BeamResult:
     """The n best hypotheses of each sentence, best first. L is the longest length found.
 

@@ -75,7 +75,7 @@ class HF:
     early_stopping: bool | Literal["never"] = False
 
     def __post_init__(self) -> None:
-        if self.early_stopping not in (True, False, "never"):
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
             raise ValueError(f'rules.HF: expected early_stopping True, False or "never"; got {self.early_stopping!r}')
 
     def candidates(self, beam: int, eos_ids: int) -> int:
@@ -150,8 +150,8 @@ def as_rule(rules: str | Rule) -> Rule:
     Raises:
         ValueError: an unknown name.
     """
-    if not isinstance(rules, str):
+    if not isinstance(rules, (str, type)) and hasattr(rules, "candidates") and hasattr(rules, "stops"):
         return rules
-    if rules not in _NAMED:
+    if not isinstance(rules, str) or rules not in _NAMED:
         raise ValueError(f"beam_search: expected rules to be one of {', '.join(_NAMED)}, or an object; got {rules!r}")
     return _NAMED[rules]()

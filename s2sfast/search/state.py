@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,21 +16,29 @@ class RowsError(ValueError):
 
 
 def _children(tree: Any) -> list[tuple[Any, Any]] | None:
-    """(key, child) pairs of a container, or None for a leaf."""
+    """(key, child) pairs of a container, or None for a leaf. What can reorder itself is a leaf."""
+    if isinstance(tree, Tensor) or hasattr(tree, "reorder"):
+        return None
     if isinstance(tree, dict):
         return list(tree.items())
     if isinstance(tree, (tuple, list)):
         return list(enumerate(tree))
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type) and not hasattr(tree, "reorder"):
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
     return None
 
 
 def _rebuild(tree: Any, children: dict[Any, Any]) -> Any:
+    rebuilt: Any
     if isinstance(tree, dict):
-        return type(tree)(children)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return dataclasses.replace(tree, **children)
+        rebuilt = copy.copy(tree)  # keeps a defaultdict's factory
+        rebuilt.update(children)
+        return rebuilt
+    if dataclasses.is_dataclass(tree):
+        rebuilt = copy.copy(tree)  # not replace(): that would run __post_init__ at every step
+        for name, child in children.items():
+            object.__setattr__(rebuilt, name, child)
+        return rebuilt
     values = list(children.values())
     return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from s2sfast.search.arguments import Arguments
@@ -26,6 +27,7 @@ class Stepper:
         self._a = arguments
         self._stats = stats
         self.vocabulary = 0  # V, once the first logits are there
+        self._dtype: torch.dtype | None = None  # likewise
         self._positions = 0  # T, likewise
 
     def prefill(self, lengths: Tensor) -> Output:
@@ -60,8 +62,10 @@ class Stepper:
         if logits.dim() != 2 or logits.shape[0] != rows or logits.shape[1] != (self.vocabulary or logits.shape[1]):
             expected = f"({rows}, {self.vocabulary or 'V'})"
             raise ValueError(f"{where}: expected logits (R, V)={expected}; got {tuple(logits.shape)}")
+        if logits.dtype != (self._dtype or logits.dtype):
+            raise ValueError(f"{where}: expected {self._dtype} logits, as before; got {logits.dtype}")
         if not self.vocabulary:
-            self.vocabulary = logits.shape[1]
+            self.vocabulary, self._dtype = logits.shape[1], logits.dtype
             if max(self._a.eos) >= self.vocabulary:
                 got = max(self._a.eos)
                 raise ValueError(f"{where}: expected eos below V={self.vocabulary}, the width of the logits; got {got}")

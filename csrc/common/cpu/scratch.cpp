@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <memory>
-#include <new>
 
 namespace s2sfast {
 namespace {
@@ -11,7 +10,7 @@ struct Free {
 };
 }  // namespace
 
-void* thread_scratch(size_t bytes) {
+void* thread_scratch(size_t bytes) noexcept {
   thread_local std::unique_ptr<void, Free> memory;
   thread_local size_t size = 0;
   if (bytes > size) {
@@ -19,8 +18,7 @@ void* thread_scratch(size_t bytes) {
     memory.reset();
     size = 0;
     memory.reset(std::aligned_alloc(64, wanted));
-    if (!memory) throw std::bad_alloc();
-    size = wanted;
+    if (memory) size = wanted;
   }
   return memory.get();
 }
