@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -40,9 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        # Python flushes stdout once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _BROKEN_PIPE
+    except OSError as error:  # such as a full disk behind standard output
+        _drop_output()
+        return _complain(_reason(error), _FAILED)
+
+
+def _drop_output() -> None:
+    """Python flushes stdout once more at exit: gives it somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # ------------------------------------------------------------------------------------------------------------- decode
@@ -247,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done; 1 it could not be done, or the demo's check failed; 2 wrong arguments or input; "
         "130 interrupted",
     )
+    parser.add_argument("--version", action="version", version=f"s2sfast {version('s2sfast')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_demo(commands)
     _add_decode(commands)

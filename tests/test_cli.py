@@ -257,3 +257,21 @@ def test_interrupted_demo_says_one_line_and_leaves_nothing(tmp_path):
     assert (program.returncode, out) == (130, b"")
     assert err.split(b"\r")[-1].strip() == b"s2sfast: interrupted"  # the bar wipes itself away
     assert not list(tmp_path.iterdir())
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("s2sfast ")
+
+
+def test_a_full_disk_is_one_line():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with full.open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "s2sfast", "info"], stdout=out, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left" in done.stderr
