@@ -7,6 +7,7 @@
 #include "beam_topk/beam_topk.h"
 #include "beam_topk/scratch.h"
 #include "common/cpu/exp.h"
+#include "common/cpu/exp_double.h"
 
 namespace s2sfast::S2SFAST_ISA {
 namespace {
@@ -147,16 +148,24 @@ class Normalizer {
   bool bad_ = false;
 };
 
+inline double max_of_doubles(const double* p, int64_t n) {
+  Doubles max = splat_double(-kInf);
+  each_doubles(p, n, [&](Doubles x) { max = x > max ? x : max; });  // passes a NaN over
+  return max_of(max);
+}
+
 template <>
 class Normalizer<double> {
  public:
   Vec add_block(const double* p, int64_t n) {
     const Vec maxima = group_maxima<true>(p, n, bad_);
     const double before = max_;
-    for (int64_t i = 0; i < n; ++i) max_ = p[i] > max_ ? p[i] : max_;
+    max_ = std::max(max_, max_of_doubles(p, n));
     if (max_ == -kInf || bad_) return maxima;
     if (max_ > before) sum_ *= std::exp(before - max_);
-    for (int64_t i = 0; i < n; ++i) sum_ += std::exp(p[i] - max_);
+    Doubles sum{};
+    each_doubles(p, n, [&](Doubles x) { sum += exp_for_sum(x - max_); });
+    sum_ += sum_of(sum);
     return maxima;
   }
   BeamTopkPartial result() const { return {sum_, max_, max_, bad_, false}; }
@@ -170,11 +179,7 @@ template <class T>
 double max_of_block(const T*, int64_t, Vec groups) {
   return max_of(groups);
 }
-double max_of_block(const double* p, int64_t n, Vec) {
-  double max = -kInf;
-  for (int64_t i = 0; i < n; ++i) max = p[i] > max ? p[i] : max;  // passes a NaN over, as max_element would not
-  return max;
-}
+double max_of_block(const double* p, int64_t n, Vec) { return max_of_doubles(p, n); }
 
 template <class T>
 BeamTopkPartial scan_piece(const Row<T>& row, int64_t n, bool normalized, float* groups) {

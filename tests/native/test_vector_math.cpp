@@ -20,6 +20,7 @@ constexpr float kInf = INFINITY, kNan = NAN;
 
 struct Build {
   decltype(&baseline::vector_exp) exp;
+  decltype(&baseline::vector_exp_double) exp_double;
   decltype(&baseline::vector_max) max;
   decltype(&baseline::vector_sum) sum;
   decltype(&baseline::vector_dot) dot;
@@ -29,12 +30,45 @@ Build build_of(Isa isa) {
   switch (isa) {
 #ifdef __x86_64__
     case Isa::avx512:
-      return {avx512::vector_exp, avx512::vector_max, avx512::vector_sum, avx512::vector_dot};
+      return {avx512::vector_exp, avx512::vector_exp_double, avx512::vector_max, avx512::vector_sum,
+              avx512::vector_dot};
     case Isa::avx2:
-      return {avx2::vector_exp, avx2::vector_max, avx2::vector_sum, avx2::vector_dot};
+      return {avx2::vector_exp, avx2::vector_exp_double, avx2::vector_max, avx2::vector_sum, avx2::vector_dot};
 #endif
     default:
-      return {baseline::vector_exp, baseline::vector_max, baseline::vector_sum, baseline::vector_dot};
+      return {baseline::vector_exp, baseline::vector_exp_double, baseline::vector_max, baseline::vector_sum,
+              baseline::vector_dot};
+  }
+}
+
+// --- exp, float64 ------------------------------------------------------------------------------------
+
+constexpr long double kExpDoubleBound = 2;  // ulp; exp_double.h says so too
+
+void check_exp_double(const Build& build, Isa isa) {
+  std::vector<double> x{0.0, -0.0, 700, -700, kNan, -double{kInf}, 88, -1e-300, 0.34657359027997264};
+  for (int i = -700'000; i <= 88'000; ++i) x.push_back(1e-3 * i + 1e-7 * (i % 1000));
+  for (double tiny = 1; tiny > 1e-300; tiny *= 0.37) x.insert(x.end(), {tiny, -tiny});
+  std::vector<double> y(x.size());
+  build.exp_double(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  long double largest = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i])) {
+      check(std::isnan(y[i]), "exp in float64 of NaN: got ", y[i]);
+      continue;
+    }
+    const long double exact = std::exp(static_cast<long double>(std::max(x[i], -700.0)));
+    const long double ulp = std::ldexp(1.0L, std::ilogb(exact) - 52), error = std::fabs(y[i] - exact) / ulp;
+    largest = std::max(largest, error);
+    check(error <= kExpDoubleBound, "exp in float64 of ", x[i], ": ", static_cast<double>(error), " ulp");
+  }
+  std::cout << kIsaNames[static_cast<int>(isa)] << ": exp in float64 at " << x.size() << " numbers; largest error "
+            << largest << " ulp\n";
+  for (int64_t n = 0; n < 40; ++n) {  // tails: what is written, and what is not
+    std::vector<double> out(n + 1, -5);
+    build.exp_double(x.data() + 9, out.data(), n);
+    check(out[n] == -5, "exp in float64 wrote beyond ", n);
+    for (int64_t i = 0; i < n; ++i) check(out[i] == y[9 + i], "exp in float64, n ", n, ", element ", i);
   }
 }
 
@@ -321,6 +355,7 @@ int main(int argc, char** argv) {
   const s2sfast::Isa isa = isa_argument(argc, argv);
   const Build build = build_of(isa);
   check_exp(build, isa);
+  check_exp_double(build, isa);
   check_max(build);
   check_sum_and_dot(build);
   check_sixteen_bits();

@@ -125,11 +125,33 @@ struct WideSum {
 
 #endif
 
+constexpr int kDoubles = kLanes / 2;
+using Doubles = double __attribute__((vector_size(kDoubles * 8)));
+using Longs = int64_t __attribute__((vector_size(kDoubles * 8)));
+
+inline Doubles load_doubles(const double* p) {
+  Doubles x;
+  std::memcpy(&x, p, sizeof x);
+  return x;
+}
+
+inline Doubles splat_double(double x) { return Doubles{} + x; }
+
+// Beyond float's range: its largest number instead, as in to_float(double).
+inline Doubles finite_in_float(Doubles x) {
+  const Doubles largest = splat_double(std::numeric_limits<float>::max()), infinity = splat_double(__builtin_inf());
+  x = x > largest ? (x < infinity ? largest : x) : x;
+  return x < -largest ? (x > -infinity ? -largest : x) : x;
+}
+
 // A double is rounded to float, finite ones to finite ones: good for a filter, not for a sum.
 inline Vec load(const double* p) {
-  float lanes[kLanes];
-  for (int i = 0; i < kLanes; ++i) lanes[i] = to_float(p[i]);
-  return load(lanes);
+  using HalfVec = float __attribute__((vector_size(kDoubles * 4)));
+  const HalfVec halves[] = {__builtin_convertvector(finite_in_float(load_doubles(p)), HalfVec),
+                            __builtin_convertvector(finite_in_float(load_doubles(p + kDoubles)), HalfVec)};
+  Vec x;
+  std::memcpy(&x, halves, sizeof x);
+  return x;
 }
 
 // The first n < kLanes of them; the other lanes hold `fill`.

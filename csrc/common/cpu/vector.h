@@ -1,11 +1,12 @@
 #pragma once
-// Elementary functions over arrays, float32. The kernels inline the same code (exp.h, simd.h); these entries let tests
+// Elementary functions over arrays. The kernels inline the same code (exp.h, simd.h); these entries let tests
 // and the engine call it.
 #include <cstdint>
 
 #include "common/cpu/isa.h"
 
 S2SFAST_DECLARE_KERNELS(void vector_exp(const float* x, float* y, int64_t n);
+                        void vector_exp_double(const double* x, double* y, int64_t n);  // for x in [-700, 700]
                         float vector_max(const float* x, int64_t n);  // -inf where n is 0; NaN is passed over
                         float vector_sum(const float* x, int64_t n);  // in a fixed order of its own
                         float vector_dot(const float* x, const float* y, int64_t n);  // likewise

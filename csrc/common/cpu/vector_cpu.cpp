@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common/cpu/exp.h"
+#include "common/cpu/exp_double.h"
 #include "common/cpu/vector.h"
 
 namespace s2sfast::S2SFAST_ISA {
@@ -13,6 +14,15 @@ void vector_exp(const float* x, float* y, int64_t n) {
   float last[kLanes];
   store(last, exp(load_part(x + i, n - i, 0.0f)));
   std::memcpy(y + i, last, (n - i) * sizeof(float));
+}
+
+void vector_exp_double(const double* x, double* y, int64_t n) {
+  int64_t i = 0;
+  each_doubles(x, n, [&](Doubles v) {
+    const Doubles result = exp_for_sum(v);
+    std::memcpy(y + i, &result, std::min<int64_t>(kDoubles, n - i) * sizeof(double));
+    i += kDoubles;
+  });
 }
 
 float vector_max(const float* x, int64_t n) {
