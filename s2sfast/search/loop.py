@@ -16,7 +16,7 @@ from s2sfast.search.penalties import Length
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Progress
 from s2sfast.search.stepper import Stepper
-from s2sfast.search.tree import BeamTree, TreeStep
+from s2sfast.search.tree import BeamTree, TreeStep, tree_step
 from s2sfast.types import BeamCandidates
 
 
@@ -268,31 +268,9 @@ class Loop:
             attention = attention.reshape(self.S, self.W, -1).clone()  # the step may use its buffer again
         self.history.append(Step(found.scores, found.parents, found.tokens, slots, attention))
         if self.a.return_tree:
-            self.tree.append(self._tree_step(found, running, finishing))
-
-    def _tree_step(self, found: BeamCandidates, running: BeamCandidates, finishing: Tensor | None) -> TreeStep:
-        def identity(x: BeamCandidates) -> Tensor:
-            return (x.parents * self.model.vocabulary + x.tokens).masked_fill(x.scores == -math.inf, -1)
-
-        mine, seen = identity(found), identity(self.unpruned)
-        dropped = (seen >= 0) & ~(seen[:, :, None] == mine[:, None, :]).any(2)
-        if self.a.pruning is None:
-            dropped = torch.zeros_like(dropped)
-        both = [torch.cat(pair, 1) for pair in zip(found, self.unpruned, strict=True)]
-        scores = both[0].masked_fill(torch.cat((mine < 0, ~dropped), 1), -math.inf)
-        finished = torch.zeros_like(mine, dtype=torch.bool) if finishing is None else finishing
-        none = torch.zeros_like(dropped)
-        at = identity(running)[:, :, None] == mine[:, None, :]
-        beams = at.to(torch.uint8).argmax(2).masked_fill(~at.any(2) | (running.scores == -math.inf), -1)
-        return TreeStep(
-            self._alive_index(),
-            scores,
-            both[1],
-            both[2],
-            torch.cat((finished, none), 1),
-            torch.cat((none, dropped), 1),
-            beams,
-        )
+            sentences, V = self._alive_index(), self.model.vocabulary
+            forced = torch.zeros_like(sentences, dtype=torch.bool) if self.late is None else self.late > self.t
+            self.tree.append(tree_step(sentences, forced, V, found, self.unpruned, running, finishing))
 
     def _close(self) -> None:
         self.history.close(self.alive)

@@ -165,3 +165,14 @@ def test_the_op_says_what_type_is_wrong() -> None:
             beam_topk(*arguments, **options)
     with pytest.raises(ValueError, match="max_per_beam"):
         Pruning(max_per_beam=10**30)
+
+
+def test_the_tree_leaves_the_prefix_out() -> None:
+    start, lengths = torch.tensor([[1, 2, 5], [3, -1, -1]]), torch.tensor([3, 1])
+    options = {"eos": 0, "beam": 3, "max_length": 5, "return_tree": True, "pruning": Pruning(absolute=3.0)}
+    together = beam_search(step, None, start=start, prefix_lengths=lengths, **options)
+    for b in range(2):
+        alone = beam_search(step, None, start=start[b : b + 1, : lengths[b]], **options)
+        assert together.tree.nodes(b) == alone.tree.nodes(0)
+        path = [node for node in together.tree.nodes(b) if node.fate == "finished"]
+        assert all(node.token == 0 or node.step == 4 for node in path)
