@@ -1,7 +1,6 @@
 #pragma once
 // What every *_op.cpp needs from torch, through the stable ABI only. The helpers avoid torch::stable's own empty() and
 // contiguous(), which look the aten op up by name at every call (about 0.9 us each).
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2sfast import ops, reference
-from s2sfast.cases.table import Case, Failure, Op
+from s2sfast.cases.table import Case, Failure, Op, spoil
 
 
 def sample(
@@ -58,12 +58,7 @@ CASES = (
 
 
 def _spoil(at: int | str, change: Any) -> Any:
-    def spoil(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        if isinstance(at, str):
-            return args, {**kwargs, at: change(kwargs[at])}
-        return (*args[:at], change(args[at]), *args[at + 1 :]), kwargs
-
-    return spoil
+    return spoil(at, lambda args, kwargs: change(kwargs[at] if isinstance(at, str) else args[at]))
 
 
 FAILURES = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s2sfast import ops, reference
-from s2sfast.cases.table import Case, Failure, Op
+from s2sfast.cases.table import Case, Failure, Op, spoil
 from s2sfast.types import BeamCandidates, Pruning
 
 
@@ -168,15 +168,7 @@ CASES = (
 
 
 def _spoil(at: int | str, change: Any) -> Any:
-    """Replaces one argument by change(args, kwargs)."""
-
-    def spoil(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        value = change(*args)
-        if isinstance(at, str):
-            return args, {**kwargs, at: value}
-        return (*args[:at], value, *args[at + 1 :]), kwargs
-
-    return spoil
+    return spoil(at, lambda args, kwargs: change(*args))
 
 
 def _with(value: float) -> Any:

@@ -31,6 +31,18 @@ class Failure:
     message: str
 
 
+def spoil(at: int | str, change: Callable[..., Any]) -> Callable[[tuple, dict], tuple[tuple, dict]]:
+    """For Failure: replaces one argument by change(args, kwargs)."""
+
+    def spoiled(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        value = change(args, kwargs)
+        if isinstance(at, str):
+            return args, {**kwargs, at: value}
+        return (*args[:at], value, *args[at + 1 :]), kwargs
+
+    return spoiled
+
+
 @dataclass(frozen=True)
 class Op:
     """One op: its two implementations, how to make inputs, and its cases."""

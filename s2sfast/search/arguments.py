@@ -67,7 +67,7 @@ class Arguments:
         return self.prefix.device
 
 
-def positive(name: str, what: str, value: Any, least: int = 1) -> int:
+def integer(name: str, what: str, value: Any, least: int = 1) -> int:
     """The integer, of whatever integer type (numpy's, a 0-d tensor)."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -83,12 +83,12 @@ def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
     ids = tuple(given) if isinstance(given, Iterable) else (given,)
     if not ids:
         raise ValueError(f"{name}: expected eos to be a token id, or several; got none")
-    return tuple(dict.fromkeys(positive(name, "eos", i, 0) for i in ids))
+    return tuple(dict.fromkeys(integer(name, "eos", i, 0) for i in ids))
 
 
 def max_lengths(name: str, max_length: int | Tensor, batch: int, device: torch.device) -> int | Tensor:
     if not isinstance(max_length, Tensor) or max_length.dim() == 0:
-        return positive(name, "max_length", max_length)
+        return integer(name, "max_length", max_length)
     if max_length.shape != (batch,) or max_length.is_floating_point() or max_length.dtype == torch.bool:
         raise ValueError(
             f"{name}: expected max_length to be an int or integers (B,)=({batch},); got {tuple(max_length.shape)}"
@@ -103,7 +103,7 @@ def batch_of(
 ) -> int:
     """B, from whatever tells it; all that tell must agree."""
     sources = {
-        "batch_size": None if batch_size is None else positive(name, "batch_size", batch_size, 0),
+        "batch_size": None if batch_size is None else integer(name, "batch_size", batch_size, 0),
         "start": start.shape[0] if isinstance(start, Tensor) and start.dim() else None,
         "state": trees.count_rows(state, state_dims, "state"),
         "memory": trees.count_rows(memory, 0, "memory"),
@@ -229,9 +229,9 @@ def prepare(
         )
     return Arguments(
         name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
-        prefix_lengths=lengths, eos=eos_ids(name, eos), beam=positive(name, "beam", beam),
-        n_best=positive(name, "n_best", n_best), max_length=max_lengths(name, max_length, batch, device),
-        min_length=positive(name, "min_length", min_length, 0), pruning=pruning_of(name, pruning),
+        prefix_lengths=lengths, eos=eos_ids(name, eos), beam=integer(name, "beam", beam),
+        n_best=integer(name, "n_best", n_best), max_length=max_lengths(name, max_length, batch, device),
+        min_length=integer(name, "min_length", min_length, 0), pruning=pruning_of(name, pruning),
         processors=processor_list(name, processors), temperature=temperature_of(name, temperature),
         topk=library.beam_topk, backtrace=library.backtrace, **others,
     )  # fmt: skip

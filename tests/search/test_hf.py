@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from models import TableModel
 from oracles import naive_hf_search
 from test_exact import NOISE, cases, check, many, ours
 from torch import Tensor, nn
-
-from s2sfast import beam_search, rules
-
-transformers = pytest.importorskip("transformers")
-from transformers import (  # noqa: E402
+from transformers import (
     GenerationConfig,
     GenerationMixin,
     GPT2Config,
@@ -29,7 +26,9 @@ from transformers import (  # noqa: E402
     T5Config,
     T5ForConditionalGeneration,
 )
-from transformers.modeling_outputs import CausalLMOutput  # noqa: E402
+from transformers.modeling_outputs import CausalLMOutput
+
+from s2sfast import beam_search, rules
 
 STOPPING = (False, True, "never")
 

@@ -19,22 +19,6 @@ inline Doubles exp_for_sum(Doubles x) {
   return q * reinterpret_cast<Doubles>(reinterpret_cast<Longs>(shifted) << 52);
 }
 
-inline double sum_of(Doubles x) {
-  double lanes[kDoubles];
-  std::memcpy(lanes, &x, sizeof lanes);
-  for (int width = kDoubles / 2; width; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
-}
-
-inline double max_of(Doubles x) {
-  double lanes[kDoubles];
-  std::memcpy(lanes, &x, sizeof lanes);
-  for (int width = kDoubles / 2; width; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-  return lanes[0];
-}
-
 // Calls each(vector) over n elements; the last vector is filled up with -inf.
 template <class Each>
 inline void each_doubles(const double* p, int64_t n, Each each) {

@@ -170,38 +170,40 @@ inline void each_vector(const T* p, int64_t n, float fill, Each each) {
   if (i < n) each(load_part(p + i, n - i, fill), i);
 }
 
-// Halves are folded onto each other: a fixed order, the same for every instruction set's own width.
-inline float sum_of(Vec x) {
-  float lanes[kLanes];
-  store(lanes, x);
-  for (int width = kLanes / 2; width; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+// Joins the lanes of a vector by folding halves onto each other: a fixed order, the same for every call.
+template <class Number, class Vector, class Join>
+inline Number fold(const Vector& x, Join join) {
+  constexpr int count = sizeof(Vector) / sizeof(Number);
+  Number lanes[count];
+  std::memcpy(lanes, &x, sizeof lanes);
+  for (int width = count / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] = join(lanes[i], lanes[i + width]);
   return lanes[0];
+}
+
+inline float sum_of(Vec x) {
+  return fold<float>(x, [](float a, float b) { return a + b; });
+}
+inline double sum_of(Doubles x) {
+  return fold<double>(x, [](double a, double b) { return a + b; });
+}
+inline double sum_of(const WideSum& sum) {
+  return fold<double>(sum, [](double a, double b) { return a + b; });
+}
+inline double max_of(Doubles x) {
+  return fold<double>(x, [](double a, double b) { return a > b ? a : b; });
+}
+inline float max_of(Vec x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(x);
+#else
+  return fold<float>(x, [](float a, float b) { return a > b ? a : b; });
+#endif
 }
 
 inline void scale(WideSum& sum, double factor) {
   sum.low *= factor;
   sum.high *= factor;
-}
-
-inline double sum_of(const WideSum& sum) {
-  double lanes[kLanes];
-  std::memcpy(lanes, &sum, sizeof lanes);
-  for (int width = kLanes / 2; width; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
-}
-
-inline float max_of(Vec x) {
-#if defined(__AVX512F__)
-  return _mm512_reduce_max_ps(x);
-#else
-  float lanes[kLanes];
-  store(lanes, x);
-  for (int width = kLanes / 2; width; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-  return lanes[0];
-#endif
 }
 
 }  // namespace
