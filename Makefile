@@ -4,8 +4,9 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 PY := $(VENV)/bin/python
-NATIVE := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*/*.cpp csrc/*/*/*.h) CMakeLists.txt setup.py pyproject.toml
-CPP := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*/*.cpp csrc/*/*/*.h tests/native/*.cpp tests/native/*.h)
+SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+NATIVE := $(SOURCES) CMakeLists.txt setup.py pyproject.toml
+CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 

@@ -11,6 +11,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
+CUDA_SETTINGS = {  # see CMakeLists.txt
+    "S2SFAST_CUDA": os.environ.get("S2SFAST_CUDA", "AUTO"),
+    "S2SFAST_CUDA_ARCHS": os.environ.get("S2SFAST_CUDA_ARCHS", "80;90;100"),
+}
 
 
 def find_tool(name: str) -> str:
@@ -34,6 +38,7 @@ class CMakeBuild(build_ext):
             # The one in the cache may be of a build environment long gone.
             f"-DCMAKE_MAKE_PROGRAM={ninja}",
             f"-DS2SFAST_OUTPUT_DIR={out}",
+            *(f"-D{name}={value}" for name, value in CUDA_SETTINGS.items()),
         ]  # fmt: skip
         subprocess.run(configure, check=True)
         subprocess.run([cmake, "--build", build], check=True)

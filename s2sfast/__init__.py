@@ -9,6 +9,7 @@ from typing import Any
 
 from s2sfast import _native as _native
 from s2sfast import reference
+from s2sfast.faults import synchronize
 from s2sfast.info import info
 from s2sfast.ops.backtrace import backtrace
 from s2sfast.ops.beam_topk import beam_topk
@@ -44,4 +45,5 @@ __all__ = [
     "info",
     "reference",
     "rules",
+    "synchronize",
 ]

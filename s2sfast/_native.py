@@ -16,6 +16,8 @@ except ImportError as error:
         raise
     raise ImportError(f"s2sfast: the compiled extension is missing or does not load ({error}). {_HOW}") from error
 
+raise_faults = _ops.raise_faults
+
 
 def _check_fresh() -> None:
     """In a checkout: no C++ source may be newer than the modules built from it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import torch
 
-from s2sfast import _engine
+from s2sfast import _engine, _ops
 
 
 def info() -> dict[str, Any]:
@@ -33,5 +33,5 @@ def info() -> dict[str, Any]:
         "isas_found": list(_engine.isas()),
         "torch_threads": torch.get_num_threads(),
         "processor_threads": _engine.threads(),
-        "cuda_archs": [],
+        "cuda_archs": _ops.cuda_archs().split(),
     }

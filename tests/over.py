@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import s2sfast
 from s2sfast.cases import OPS, Op
 
 
@@ -28,8 +29,19 @@ def failures():
 
 def sample(op: Op, case, dtype: torch.dtype | None = None, seed: int = 0):
     """(args, kwargs) of a case; the same numbers for every dtype, before they are rounded to it."""
-    generator = torch.Generator().manual_seed(seed)
-    return op.sample(dtype or op.dtypes[0], "cpu", generator, **case.sizes, **case.options)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return op.sample(dtype or op.dtypes[0], str(torch.get_default_device()), generator, **case.sizes, **case.options)
+
+
+def settled(function):
+    """`function`, but a fault that a device finds late is raised before it returns."""
+
+    def call(*args, **kwargs):
+        result = function(*args, **kwargs)
+        s2sfast.synchronize()
+        return result
+
+    return call
 
 
 def tensors(result) -> tuple[torch.Tensor, ...]:

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "common/cpu/isa.h"
+#include "common/cuda/fault.h"
 
 namespace s2sfast {
 
@@ -25,6 +26,12 @@ struct BacktraceFault {  // step -1: steps[row] itself is out of [0, L]
   bool found = false;
   int64_t row = 0, step = 0, beam = 0;
 };
+
+// Launches on the target's stream and returns a cudaError_t. A fault is left in `faults`, with sentence, hypothesis,
+// step, what was found, and the limit that it passes, L or K.
+inline constexpr int64_t kBacktraceCudaMostHypotheses = int64_t{1} << 22;
+enum BacktraceCudaFault : int { kBacktraceBadSteps = 1, kBacktraceBadSlot };
+int backtrace_cuda(const BacktraceInputs&, int64_t* out, CudaFault* faults, CudaTarget);
 
 }  // namespace s2sfast
 

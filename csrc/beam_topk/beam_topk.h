@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "common/cpu/isa.h"
+#include "common/cuda/fault.h"
 #include "common/numbers.h"
 
 namespace s2sfast {
@@ -36,7 +37,9 @@ template <class T>
 struct BeamTopkPlane {
   const T* data = nullptr;
   int64_t sentence_stride = 0, beam_stride = 0;
-  const T* row(int64_t sentence, int64_t beam) const { return data + sentence * sentence_stride + beam * beam_stride; }
+  constexpr const T* row(int64_t sentence, int64_t beam) const {
+    return data + sentence * sentence_stride + beam * beam_stride;
+  }
 };
 
 // Bias is added in the arithmetic of the logits: float32, or float64 for float64.
@@ -61,7 +64,7 @@ struct BeamTopkInputs {
   bool check_nan;  // off: a NaN is no candidate, and a beam with a NaN among its logits or as its score offers nothing
   BeamTopkPruning pruning;
 
-  double score(int64_t sentence, int64_t beam) const {
+  constexpr double score(int64_t sentence, int64_t beam) const {
     const int64_t i = sentence * sizes.beams + beam;
     return scores32 ? scores32[i] : scores64[i];
   }
@@ -84,6 +87,14 @@ inline constexpr int64_t kBeamTopkPiece = 16384;
 inline int64_t beam_topk_pieces_per_beam(const BeamTopkSizes& s) {
   return (s.vocab + kBeamTopkPiece - 1) / kBeamTopkPiece;
 }
+
+// On the device: what the kernels have room for, and where they work.
+inline constexpr int64_t kBeamTopkCudaMostK = 1024;
+inline constexpr int64_t kBeamTopkCudaMostColumns = int64_t{1} << 26;  // of V; and K * V stays below 2^32
+size_t beam_topk_cuda_workspace_bytes(const BeamTopkSizes&, const BeamTopkPruning&);
+// Launches on the target's stream and returns a cudaError_t. Faults, where they are asked for, are left in `faults`.
+template <class T>
+int beam_topk_cuda(const BeamTopkInputs<T>&, const BeamTopkOutputs&, void* workspace, CudaFault* faults, CudaTarget);
 
 }  // namespace s2sfast
 

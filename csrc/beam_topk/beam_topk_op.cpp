@@ -4,6 +4,7 @@
 
 #include "beam_topk/beam_topk.h"
 #include "common/cpu/scratch.h"
+#include "common/cuda_calls.h"
 #include "common/torch.h"
 
 namespace s2sfast {
@@ -26,7 +27,7 @@ BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t 
         "beam_topk: expected floating logits (float32, float64, bfloat16, float16); got another dtype");
   check(is_float(scores.scalar_type()),
         "beam_topk: expected floating scores (float32, float64, bfloat16, float16); got another dtype");
-  check(scores.is_cpu() == logits.is_cpu(), "beam_topk: expected scores on the device of logits");
+  check(same_device(scores, logits), "beam_topk: expected scores on the device of logits");
   check(k >= 1, "beam_topk: expected k >= 1; got ", k);
   check(max_per_beam >= 1, "beam_topk: expected max_per_beam >= 1; got ", max_per_beam);
   constexpr int64_t limit = std::numeric_limits<uint32_t>::max();
@@ -57,8 +58,17 @@ BeamTopkPlane<T> plane(const char* name, const Tensor& t, const BeamTopkSizes& s
 // Rows are read where they stand when their columns are neighbours.
 Tensor dense_rows(const Tensor& t) { return t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) == 1 ? t : dense(t); }
 
+void raise_fault(int64_t what, int64_t sentence, int64_t beam, const char* when) {
+  static const char* const found[] = {"", "a NaN or +inf in logits", "a NaN or +inf in scores",
+                                      "a NaN or +inf in bias"};
+  check(false, "beam_topk: expected finite numbers or -inf; got ", found[what], " of sentence ", sentence, ", beam ",
+        beam, when);
+}
+
+void raise_late(const CudaFault& fault) { raise_fault(fault.what, fault.details[0], fault.details[1], kFoundLate); }
+
 template <class T>
-void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
+void run_cpu(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
   const BeamTopkSizes& s = in.sizes;
   const size_t bytes = S2SFAST_DISPATCH(beam_topk_scratch_bytes, s, in.pruning);
   const int64_t pieces = s.beams * beam_topk_pieces_per_beam(s);
@@ -103,10 +113,31 @@ void run(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
   if (no_memory) throw std::bad_alloc();
   const int64_t fault = first_fault;
   if (fault == std::numeric_limits<int64_t>::max()) return;
-  static const char* const found[] = {"", "a NaN or +inf in logits", "a NaN or +inf in scores",
-                                      "a NaN or +inf in bias"};
-  check(false, "beam_topk: expected finite numbers or -inf; got ", found[fault % 4], " of sentence ",
-        fault / 4 / s.beams, ", beam ", fault / 4 % s.beams);
+  raise_fault(fault % 4, fault / 4 / s.beams, fault / 4 % s.beams, "");
+}
+
+void check_fits_cuda(const BeamTopkSizes& s) {
+  check(s.k <= kBeamTopkCudaMostK, "beam_topk: expected k <= ", kBeamTopkCudaMostK, " on CUDA; got ", s.k);
+  // Places within a sentence, its groups and the grid are counted in 32 bits.
+  constexpr int64_t most_rows = std::numeric_limits<int32_t>::max();
+  check(s.vocab <= kBeamTopkCudaMostColumns && s.beams <= most_rows / 32 && s.sentences * s.beams <= most_rows &&
+            s.beams * s.vocab < int64_t{1} << 32 && s.beams * ((s.vocab + 1023) / 1024) <= most_rows / 32,
+        "beam_topk: expected V <= 2^26, K <= 2^26, K*V < 2^32 and B*K < 2^31 on CUDA; got (B, K, V)=(", s.sentences,
+        ", ", s.beams, ", ", s.vocab, ")");
+}
+
+template <class T>
+void run_cuda(const BeamTopkInputs<T>& in, const Tensor& like, const BeamTopkOutputs& out) {
+  check_built_with_cuda("beam_topk");
+  check_fits_cuda(in.sizes);
+  if constexpr (kBuiltWithCuda) {
+    const CudaCall call(like);
+    CudaFault* faults = in.check_nan ? fault_slot("beam_topk", CudaOp::beam_topk, call.target().device) : nullptr;
+    const auto bytes = static_cast<int64_t>(beam_topk_cuda_workspace_bytes(in.sizes, in.pruning));
+    // Torch's allocator hands it to nobody before this stream is past the launches below.
+    const Tensor workspace = new_tensor(like, {bytes}, ScalarType::Byte);
+    check_launch("beam_topk", beam_topk_cuda(in, out, workspace.mutable_data_ptr(), faults, call.target()));
+  }
 }
 
 template <class T>
@@ -134,7 +165,7 @@ void run(const BeamTopkSizes& s, const Tensor& logits_, const Tensor& scores_, c
   if (bias_) {
     check(is_float(bias_->scalar_type()),
           "beam_topk: expected floating bias (float32, float64, bfloat16, float16); got another dtype");
-    check(bias_->is_cpu(), "beam_topk: expected bias on the device of logits");
+    check(same_device(*bias_, logits_), "beam_topk: expected bias on the device of logits");
     const ScalarType type = sizeof(B) == 8 ? ScalarType::Double : ScalarType::Float;
     bias = bias_->scalar_type() == type ? *bias_ : torch::stable::to(*bias_, type);
     if (bias->dim() > 0) bias = dense_rows(*bias);
@@ -142,13 +173,16 @@ void run(const BeamTopkSizes& s, const Tensor& logits_, const Tensor& scores_, c
   }
   if (token_ids_) {
     check(token_ids_->scalar_type() == ScalarType::Long, "beam_topk: expected int64 token_ids; got another dtype");
-    check(token_ids_->is_cpu(), "beam_topk: expected token_ids on the device of logits");
+    check(same_device(*token_ids_, logits_), "beam_topk: expected token_ids on the device of logits");
     check(token_ids_->dim() == 1 || token_ids_->dim() == 3, "beam_topk: expected token_ids (V,) or (B, K, V)=(",
           s.sentences, ", ", s.beams, ", ", s.vocab, "); got ", Shape{*token_ids_});
     token_ids = dense_rows(*token_ids_);
     in.token_ids = plane<int64_t>("token_ids", *token_ids, s);
   }
-  run(in, out);
+  if (on_cuda(logits))
+    run_cuda(in, logits, out);
+  else
+    run_cpu(in, out);
 }
 
 void beam_topk_into(const Tensor& logits, const Tensor& scores, int64_t k, const std::optional<Tensor>& bias,
@@ -156,10 +190,10 @@ void beam_topk_into(const Tensor& logits, const Tensor& scores, int64_t k, const
                     double log_relative_local, int64_t max_per_beam, bool check_nan, const Tensor& out_scores,
                     const Tensor& out_parents, const Tensor& out_tokens) {
   const BeamTopkSizes s = checked_sizes(logits, scores, k, max_per_beam);
-  check(logits.is_cpu(), "beam_topk: expected logits on the CPU (this build has no CUDA kernels); got another device");
   for (const Tensor* t : {&out_scores, &out_parents, &out_tokens})
-    check(t->dim() == 2 && t->size(0) == s.sentences && t->size(1) == k && t->is_contiguous() && t->is_cpu(),
-          "beam_topk: expected contiguous outputs (B, k)=(", s.sentences, ", ", k, "); got ", Shape{*t});
+    check(
+        t->dim() == 2 && t->size(0) == s.sentences && t->size(1) == k && t->is_contiguous() && same_device(*t, logits),
+        "beam_topk: expected contiguous outputs (B, k)=(", s.sentences, ", ", k, "); got ", Shape{*t});
   check(out_scores.scalar_type() == ScalarType::Float && out_parents.scalar_type() == ScalarType::Long &&
             out_tokens.scalar_type() == ScalarType::Long,
         "beam_topk: expected outputs of float32, int64, int64");
@@ -199,6 +233,8 @@ void beam_topk_out(const Tensor& logits, const Tensor& scores, int64_t k, std::o
                  max_per_beam, check_nan, out_scores, out_parents, out_tokens);
 }
 
+const bool registered = describe_faults(CudaOp::beam_topk, &raise_late);
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(s2sfast, m) {
@@ -214,6 +250,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(s2sfast, m) {
       {at::Tag::pt2_compliant_tag});
 }
 STABLE_TORCH_LIBRARY_IMPL(s2sfast, CPU, m) {
+  m.impl("beam_topk", TORCH_BOX(&beam_topk));
+  m.impl("beam_topk_out", TORCH_BOX(&beam_topk_out));
+}
+STABLE_TORCH_LIBRARY_IMPL(s2sfast, CUDA, m) {
   m.impl("beam_topk", TORCH_BOX(&beam_topk));
   m.impl("beam_topk_out", TORCH_BOX(&beam_topk_out));
 }

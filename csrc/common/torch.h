@@ -71,6 +71,10 @@ T* out(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
+inline bool same_device(const Tensor& a, const Tensor& b) {
+  return a.is_cpu() == b.is_cpu() && a.is_cuda() == b.is_cuda() && a.get_device_index() == b.get_device_index();
+}
+
 inline bool is_float(ScalarType t) {
   return t == ScalarType::Float || t == ScalarType::Double || t == ScalarType::BFloat16 || t == ScalarType::Half;
 }

@@ -26,7 +26,7 @@ def sample(
     """Random backpointers; dtype is int64, whatever is asked for."""
 
     def integers(high: int, *size: int) -> Tensor:
-        return torch.randint(0, max(high, 1), size, generator=generator).to(device)
+        return torch.randint(0, max(high, 1), size, generator=generator, device="cpu").to(device)
 
     parents, tokens = integers(K, L, B, K), integers(10**6, L, B, K)
     if strided:

@@ -36,7 +36,7 @@ def sample(
     """Unit-variance logits and the scores of beams in descending order, as a search has them."""
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator, dtype=torch.float32)
+        return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
 
     if layout == "transposed":  # columns far apart
         logits = normal(V, K, B).permute(2, 1, 0)
@@ -45,7 +45,7 @@ def sample(
     else:
         logits = normal(B, K, V)
     if rising:  # by more than float32's exp can span
-        logits = logits + torch.linspace(-300, 300, V)
+        logits = logits + torch.linspace(-300, 300, V, device="cpu")
     if equal_rows and K:
         logits = logits[:, :1].expand(B, K, V)
     if ties:
@@ -56,12 +56,12 @@ def sample(
     if dead_beams:
         scores[:, -dead_beams:] = -math.inf
     if forbidden:
-        logits = logits.masked_fill(torch.rand(logits.shape, generator=generator) < forbidden, -math.inf)
+        logits = logits.masked_fill(torch.rand(logits.shape, generator=generator, device="cpu") < forbidden, -math.inf)
     if bias:
         shape = {"token": (V,), "beam": (K, 1), "sentence": (B, 1, V), "full": (B, K, V), "scalar": ()}[bias]
         kwargs["bias"] = (normal(*shape) * 2).to(device, torch.promote_types(dtype, torch.float32))
     if token_ids:
-        kwargs["token_ids"] = torch.randint(0, 10**9, (V,), generator=generator).to(device)
+        kwargs["token_ids"] = torch.randint(0, 10**9, (V,), generator=generator, device="cpu").to(device)
     return (logits.to(device, dtype), scores.to(device), k), kwargs
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from s2sfast.faults import raise_arrived
 from s2sfast.search import state as trees
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.history import History, Step
@@ -93,6 +94,7 @@ class Loop:
         last, length = self._lengths()
         is_last = last if isinstance(last, bool) else bool(last.any())
         some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos neither counts nor takes a beam
+        self._raise_late(logits)  # the line above has waited for the device
         finishing = self._finish(found, ends, last, length) if some_end or is_last else None
         slots = self._slots(ends) if some_end else None
         running = self._running(found, ends, slots)
@@ -279,6 +281,13 @@ class Loop:
         result = outcome(self.a, self.hypotheses, self.history, self.stats)
         result.tree = BeamTree(self.tree) if self.a.return_tree else None
         return result
+
+    def _raise_late(self, logits: Tensor) -> None:
+        """Raises what a device has found in this step's logits."""
+        try:
+            raise_arrived()
+        except ValueError as error:
+            raise self._explained(error, logits.reshape(self.S, self.W, -1), self.scores) from error
 
     def _explained(self, error: ValueError, planes: Tensor, scores: Tensor) -> ValueError:
         """The op's error, with the step and the sentence as the user counts them."""
