@@ -7,6 +7,23 @@ os.environ["S2SFAST_POISON"] = "1"  # read once, at the first allocation of an o
 import pytest
 import torch
 
+from tests import machine
+
+
+def pytest_addoption(parser):
+    parser.addoption("--machine", default="cpu", help="what the ops run on; see tests/machine.py")
+
+
+def pytest_configure(config):
+    try:
+        machine.use(config.getoption("--machine"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_report_header():
+    return machine.describe()
+
 
 @pytest.fixture(autouse=True)
 def unwritten_memory_is_nan():

@@ -128,8 +128,6 @@ void check_fits_cuda(const BeamTopkSizes& s) {
 
 template <class T>
 void run_cuda(const BeamTopkInputs<T>& in, const Tensor& like, const BeamTopkOutputs& out) {
-  check_built_with_cuda("beam_topk");
-  check_fits_cuda(in.sizes);
   if constexpr (kBuiltWithCuda) {
     const CudaCall call(like);
     CudaFault* faults = in.check_nan ? fault_slot("beam_topk", CudaOp::beam_topk, call.target().device) : nullptr;
@@ -190,6 +188,10 @@ void beam_topk_into(const Tensor& logits, const Tensor& scores, int64_t k, const
                     double log_relative_local, int64_t max_per_beam, bool check_nan, const Tensor& out_scores,
                     const Tensor& out_parents, const Tensor& out_tokens) {
   const BeamTopkSizes s = checked_sizes(logits, scores, k, max_per_beam);
+  if (on_cuda(logits)) {
+    check_built_with_cuda("beam_topk");
+    check_fits_cuda(s);
+  }
   for (const Tensor* t : {&out_scores, &out_parents, &out_tokens})
     check(
         t->dim() == 2 && t->size(0) == s.sentences && t->size(1) == k && t->is_contiguous() && same_device(*t, logits),

@@ -36,6 +36,7 @@ class Loop:
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
         self.tree: list[TreeStep] = []
+        self.ranked = (self.scores[:, :, None], self.scores)  # (logits (S, W, V), scores (S, W)) of the present step
         self.unpruned = BeamCandidates(self.scores, a.prefix, a.prefix)  # of the present step, for the tree
         self.t = 0  # steps that chose a token
         self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
@@ -94,7 +95,7 @@ class Loop:
         last, length = self._lengths()
         is_last = last if isinstance(last, bool) else bool(last.any())
         some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos neither counts nor takes a beam
-        self._raise_late(logits)  # the line above has waited for the device
+        self._raise_late()  # the line above has waited for the device
         finishing = self._finish(found, ends, last, length) if some_end or is_last else None
         slots = self._slots(ends) if some_end else None
         running = self._running(found, ends, slots)
@@ -118,11 +119,12 @@ class Loop:
             logits = self._process(log_probs)
         scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
         planes = logits.reshape(self.S, self.W, -1)
+        self.ranked = planes, scores
         options = {"bias": self._forbidden_eos(logits), "normalized": bool(a.processors)}
         try:
             found = a.topk(planes, scores, self.C, pruning=a.pruning, **options)
         except ValueError as error:
-            raise self._explained(error, planes, scores) from error
+            raise self._explained(error) from error
         if a.pruning is not None:
             offered = ((scores > -math.inf).sum(1) * self.model.vocabulary).clamp(max=self.C).sum()
             self.stats.pruned += int(offered - (found.scores > -math.inf).sum())
@@ -282,16 +284,16 @@ class Loop:
         result.tree = BeamTree(self.tree) if self.a.return_tree else None
         return result
 
-    def _raise_late(self, logits: Tensor) -> None:
+    def _raise_late(self) -> None:
         """Raises what a device has found in this step's logits."""
         try:
             raise_arrived()
         except ValueError as error:
-            raise self._explained(error, logits.reshape(self.S, self.W, -1), self.scores) from error
+            raise self._explained(error) from error
 
-    def _explained(self, error: ValueError, planes: Tensor, scores: Tensor) -> ValueError:
+    def _explained(self, error: ValueError) -> ValueError:
         """The op's error, with the step and the sentence as the user counts them."""
-        where = self.model.where()
+        where, (planes, scores) = self.model.where(), self.ranked
         bad = ((planes.isnan() | (planes == math.inf)).any(-1) & (scores > -math.inf)).nonzero()
         if not len(bad):
             return ValueError(f"{where}: {error}")

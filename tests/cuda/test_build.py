@@ -1,0 +1,43 @@
+"""The extension module: what it was compiled for, what it registers, and what it needs of the CUDA runtime."""
+
+import re
+import subprocess
+
+import pytest
+import torch
+
+from s2sfast import _ops
+from tests.cuda import simulated
+from tests.sass.tools import run
+
+BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")
+
+
+@pytest.mark.parametrize("op", ["beam_topk", "beam_topk_out", "backtrace"])
+def test_every_op_is_registered_for_both_devices(op):
+    for key in ("CPU", "CUDA"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"s2sfast::{op}", key)
+
+
+@BUILT_WITH_CUDA
+def test_the_architectures_in_the_file_are_those_it_names():
+    listed = run("cuobjdump", "--list-elf", "--list-ptx", _ops.__file__)
+    binaries, ptx = set(re.findall(r"\.(sm_\d+)\.cubin", listed)), set(re.findall(r"\.sm_(\d+)\.ptx", listed))
+    assert binaries | {f"compute_{arch}" for arch in ptx} == set(_ops.cuda_archs().split())
+
+
+@BUILT_WITH_CUDA
+def test_no_cuda_library_is_needed_to_load_it():
+    needed = subprocess.run(["readelf", "-d", _ops.__file__], check=True, capture_output=True, text=True).stdout
+    assert "libtorch_cpu" in needed
+    assert "libcuda" not in needed
+
+
+def test_the_launchers_call_nothing_that_waits():
+    """Of the CUDA runtime, the host code uses these calls only; none of them waits for the device."""
+    launching = {"cudaLaunchKernel", "cudaGetLastError", "cudaSetDevice"}
+    memory_once = {"cudaHostAlloc", "cudaThreadExchangeStreamCaptureMode", "cudaGetErrorString"}
+    called = set()
+    for source in simulated.kernel_sources():
+        called |= set(re.findall(r"\b(cuda[A-Z]\w+)\(", source.read_text()))
+    assert called == launching - {"cudaLaunchKernel"} | memory_once
