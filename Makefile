@@ -10,13 +10,16 @@ CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
-.PHONY: help build demo test native-test sanitize symbols bench lint format clean
+.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench lint format clean
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
 	@echo "make test      the whole test suite"
+	@echo "make test-cuda the CUDA half of it: kernels run on the CPU, and on a GPU if there is one"
 	@echo "make bench     benchmarks against the rivals, results in benchmarks/results, docs/benchmarks.md"
 	@echo "make lint      ruff, mypy, clang-format, generated docs up to date"
 	@echo "make sanitize  native tests under the address and undefined-behaviour sanitizers"
+	@echo "make cuda-report   registers, loads in flight, occupancy of every CUDA kernel; make cuda-mutants"
+	@echo "make nvcc      a CUDA compiler from PyPI, where the machine has none; then make build"
 	@echo "make build     only build the extension; make format; make clean"
 
 demo: $(VENV)/.demo $(VENV)/.built
@@ -24,6 +27,16 @@ demo: $(VENV)/.demo $(VENV)/.built
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
 	$(PY) -m pytest
+	$(PY) -m tests.cuda.suite
+
+test-cuda: $(VENV)/.test $(VENV)/.built
+	$(PY) -m tests.cuda.suite
+
+cuda-report: $(VENV)/.test $(VENV)/.built
+	$(PY) -m tests.sass
+
+cuda-mutants: $(VENV)/.test $(VENV)/.built
+	$(PY) -m tests.cuda.mutants
 
 native-test: $(VENV)/.base
 	$(CMAKE) -S . -B build/native $(NATIVE_TESTS)
@@ -59,6 +72,10 @@ format: $(VENV)/.lint
 
 build: $(VENV)/.built
 
+nvcc: $(VENV)/.nvcc
+	rm -f $(VENV)/.built
+	$(MAKE) build
+
 # --- what the above stand on -----------------------------------------------------------------------
 
 $(VENV)/bin/python:
@@ -78,7 +95,7 @@ $(VENV)/.built: $(VENV)/.base $(NATIVE)
 	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(PY) -m pip install --no-build-isolation --no-deps -e . -v
 	@touch s2sfast/_*.so $@
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint: pyproject.toml | $(VENV)/.built
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.nvcc: pyproject.toml | $(VENV)/.built
 	@echo "== installing what $(patsubst .%,%,$(notdir $@)) needs"
 	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(PY) -m pip install --no-build-isolation -e ".[$(patsubst .%,%,$(notdir $@))]"
 	@touch s2sfast/_*.so $@

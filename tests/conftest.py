@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import machine
+from tests.sass.tools import missing
 
 
 def pytest_addoption(parser):
@@ -15,6 +16,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if os.environ.get("S2SFAST_CUDA") == "1" and (absent := missing("nvcc", "nvdisasm", "cuobjdump", "c++filt")):
+        raise pytest.UsageError(f"S2SFAST_CUDA=1: the tests of the CUDA half cannot run: {', '.join(absent)}")
     try:
         machine.use(config.getoption("--machine"))
     except ValueError as error:

@@ -2,6 +2,8 @@
 
     pytest --machine cpu | cuda | simulated:ARCH:SCHEDULE[:SEED]     e.g. simulated:90:random:7
 
+The environment variable SIMULATED_OPS names another module than that of `python -m tests.cuda.simulated`: a mutant.
+
 The tests themselves do not know: tensors are made on the default device, and the ops are those that s2sfast loads.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import torch
 
@@ -30,7 +33,7 @@ def _use_simulated(arch: str, schedule: str, seed: str | None = None) -> None:
     from tests.cuda import simulated
 
     os.environ.update(PTX_ARCH=arch, PTX_SCHEDULE=schedule, PTX_SEED=seed or str(random.randrange(10**9)))
-    module = simulated.OUT / "_ops.abi3.so"
+    module = Path(os.environ.get("SIMULATED_OPS", simulated.OUT / "_ops.abi3.so"))
     if not module.exists():
         raise ValueError(
             f"--machine: no {module.relative_to(simulated.ROOT)}; make it with python -m tests.cuda.simulated"

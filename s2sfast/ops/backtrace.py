@@ -26,6 +26,7 @@ def backtrace(parents: Tensor, tokens: Tensor, beams: Tensor, *, steps: Tensor |
 
     Raises:
         ValueError: shapes, dtypes or devices disagree, steps outside [0, L], or a slot outside [0, K) on the way.
+            On CUDA the last two are found late (:func:`s2sfast.synchronize`), and the hypothesis ends there with -1.
 
     The meaning: :func:`s2sfast.reference.backtrace`.
 

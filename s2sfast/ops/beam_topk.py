@@ -55,7 +55,8 @@ def beam_topk(
         Slots without a candidate: score -inf, parent 0, token 0.
 
     Raises:
-        ValueError: shapes, dtypes or devices disagree, k < 1; or a NaN or +inf, naming sentence and beam.
+        ValueError: shapes, dtypes or devices disagree, k < 1; or a NaN or +inf, naming sentence and beam. On CUDA
+            a NaN is found late (:func:`s2sfast.synchronize`), and k > 1024, V > 2**26 or K*V >= 2**32 are errors.
 
     Same bits for any number of threads and any batch around a sentence, on one instruction set. The meaning:
     :func:`s2sfast.reference.beam_topk`. Pruning: Freitag & Al-Onaizan 2017, arXiv:1702.01806, section 3.

@@ -29,19 +29,19 @@ OUT = ROOT / "build" / "simulated"
 ARCHS = (80, 90, 100)
 
 
-def kernel_sources() -> list[Path]:
-    return sorted((ROOT / "csrc").rglob("*_cuda.cu"))
+def kernel_sources(csrc: Path = ROOT / "csrc") -> list[Path]:
+    return sorted(csrc.rglob("*_cuda.cu"))
 
 
-def make(out: Path = OUT, archs: tuple[int, ...] = ARCHS, sources: list[Path] | None = None) -> Path:
-    """The module with the kernels in `sources` (default: the project's).
+def make(out: Path = OUT, archs: tuple[int, ...] = ARCHS, csrc: Path = ROOT / "csrc", jobs: int | None = None) -> Path:
+    """The module with the kernels of a source folder: the project's, or a changed copy.
 
     Raises:
         BuildError: a step failed, or there is no real build to take the commands from.
         PtxError: the PTX holds what tests/ptx does not know.
     """
-    kernels = build(sources or kernel_sources(), out, archs, include_dirs=[ROOT / "csrc"])
-    return link([*kernels, *host_objects(out), REAL_BUILD / "libs2sfast_kernels.a"], out / "_ops.abi3.so", link_flags())
+    kernels = build(kernel_sources(csrc), out, archs, include_dirs=[csrc], jobs=jobs)
+    return link([*kernels, *host_objects(OUT), REAL_BUILD / "libs2sfast_kernels.a"], out / "_ops.abi3.so", link_flags())
 
 
 def make_without_cuda(out: Path = OUT / "without_cuda") -> Path:
