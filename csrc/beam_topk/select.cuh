@@ -25,6 +25,10 @@ class Select {
   __device__ __forceinline__ const BeamTopkFloors& floors() const { return floors_; }
   __device__ __forceinline__ const Sentence<T>& sentence() const { return sentence_; }
 
+  __device__ __forceinline__ bool seeds_by_group() const {
+    return sentence_.needs_groups(sentence_.beams(), in_.sizes.k);
+  }
+
   // The score of the candidate that stands behind a maximum, ordered; 0 where the rules may drop it.
   __device__ __forceinline__ uint32_t seed(uint32_t beam, float top) const {
     if (!(top > -kInf && top < kInf)) return 0;  // an infinite sum was beyond float32: no lower bound of anything

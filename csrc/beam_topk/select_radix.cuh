@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kRadixThreads)
   RadixSelect radix(shared.radix);
 
   const uint64_t kth_seed = radix.kth_largest(k, 4, [&](auto take) {
-    sentence.each_maximum(0, beams, true, [&](uint32_t beam, float top, bool present) {
+    sentence.each_maximum(0, beams, select.seeds_by_group(), [&](uint32_t beam, float top, bool present) {
       const uint64_t seed = present ? select.seed(beam, top) : 0;
       take(seed << 32, seed != 0);
     });
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kLimitThreads)
   RadixSelect radix(shared);
 
   const uint64_t seed = radix.kth_largest(most, 4, [&](auto take) {
-    sentence.each_maximum(beam, beam + 1, true, [&](uint32_t, float top, bool present) {
+    sentence.each_maximum(beam, beam + 1, sentence.needs_groups(1, most), [&](uint32_t, float top, bool present) {
       const float least = present ? sentence.least_value(row, top).score + 0.0f : -kInf;
       take(static_cast<uint64_t>(ordered(least)) << 32, top < kInf && least > -kInf);
     });

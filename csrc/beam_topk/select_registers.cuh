@@ -32,10 +32,9 @@ __global__ void __launch_bounds__(kRegisterThreads, 1)
   const Sentence<T>& sentence = select.sentence();
   const int k = static_cast<int>(in.sizes.k);
 
-  // The k-th best of the threads' best maxima: no worse candidate can win. Few tiles give too few: then by groups.
+  // The k-th best of the threads' best maxima: no worse candidate can win.
   uint32_t seed = 0;
-  const bool by_group = in.sizes.beams * work.tiles < 8 * k;
-  sentence.each_maximum(0, sentence.beams(), by_group, [&](uint32_t beam, float top, bool present) {
+  sentence.each_maximum(0, sentence.beams(), select.seeds_by_group(), [&](uint32_t beam, float top, bool present) {
     if (present) seed = max(seed, select.seed(beam, top));
   });
   shared.seeds[warp_id()][lane_id()] = sort_descending(seed);

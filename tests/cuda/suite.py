@@ -55,7 +55,7 @@ def seed(schedule: str) -> str:
 
 
 def execute(run: Run, pytest_options: list[str]) -> Outcome:
-    command = [sys.executable, "-m", "pytest", "--machine", run.machine, "-p", "no:cacheprovider", "-o", "verbosity=0"]
+    command = [sys.executable, "-m", "pytest", "--machine", run.machine, "-p", "no:cacheprovider"]
     start = time.monotonic()
     done = subprocess.run(
         [*command, *run.tests, *pytest_options],
