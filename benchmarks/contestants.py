@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -66,15 +66,23 @@ def about(op: Op) -> dict[str, str]:
     return {name: spoken.get(name) or known.get(name, name) for name in names_of(op)}
 
 
-def enter(op: Op, args: tuple, kwargs: dict, truth: Any, quick: bool) -> tuple[dict[str, Callable], dict[str, str]]:
+def enter(
+    op: Op,
+    args: tuple,
+    kwargs: dict,
+    truth: Any,
+    quick: bool,
+    names: Sequence[str] | None = None,
+    free_memory: Callable[[], int] = available_memory,
+) -> tuple[dict[str, Callable], dict[str, str]]:
     """(functions without arguments that gave the right answer, reasons of those left out)."""
     functions: dict[str, Callable] = {}
     left_out: dict[str, str] = {}
     size = sum(x.numel() * x.element_size() for x in args if isinstance(x, Tensor))
-    for name in names_of(op):
+    for name in names_of(op) if names is None else names:
         need = COPIES.get(name, 6.0) * size
-        if need > 0.8 * available_memory():
-            left_out[name] = f"needs about {need / 2**30:.1f} GiB more, {available_memory() / 2**30:.1f} are free"
+        if need > 0.8 * free_memory():
+            left_out[name] = f"needs about {need / 2**30:.1f} GiB more, {free_memory() / 2**30:.1f} are free"
         elif name == COMPILED and quick:
             left_out[name] = "--quick does not compile"
         else:

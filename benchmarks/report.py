@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md and the README's table from the JSON results; types no number itself."""
+"""Writes docs/benchmarks.md, the README's table and the projections of docs/cuda.md; types no number itself."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import projection
 from benchmarks.aims import verdicts
 from benchmarks.environment import RESULTS, ROOT
 from benchmarks.results import Results, best_rival, load, where
 from benchmarks.tables import document, losses, short
 
-OPEN, CLOSE = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+README_MARK, CUDA_MARK = "benchmarks", "projection"
 
 
-def between_markers(text: str, table: str) -> str:
-    """The README with its table replaced.
+def between_markers(text: str, made: str, mark: str = README_MARK) -> str:
+    """The page with what was made before replaced.
 
-    >>> between_markers(f"before {OPEN} old {CLOSE} after", "new").splitlines()
+    >>> between_markers("before <!-- benchmarks --> old <!-- /benchmarks --> after", "new").splitlines()
     ['before <!-- benchmarks -->', 'new', '<!-- /benchmarks --> after']
     """
-    found = re.compile(f"{re.escape(OPEN)}.*?{re.escape(CLOSE)}", re.DOTALL)
+    opening, closing = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    found = re.compile(f"{re.escape(opening)}.*?{re.escape(closing)}", re.DOTALL)
     if len(found.findall(text)) != 1:
-        raise SystemExit(f"benchmarks: expected one {OPEN} ... {CLOSE} in the README")
-    return found.sub(lambda _: f"{OPEN}\n{table}\n{CLOSE}", text)
+        raise SystemExit(f"benchmarks: expected one {opening} ... {closing} in the page")
+    return found.sub(lambda _: f"{opening}\n{made}\n{closing}", text)
 
 
 def summary(results: Results) -> dict[str, Any]:
@@ -64,7 +66,8 @@ def main() -> int:
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="folder of JSON (benchmarks/results)")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="its table stands between markers")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 unless both are up to date")
+    parser.add_argument("--cuda", type=Path, default=ROOT / "docs" / "cuda.md", help="its projections do too")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 unless all are up to date")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON and write nothing")
     options = parser.parse_args()
     results = load(options.results)
@@ -80,6 +83,8 @@ def main() -> int:
     fresh = update(options.docs, document(results), options.check)
     readme = options.readme.read_text(encoding="utf-8")
     fresh &= update(options.readme, between_markers(readme, short(results)), options.check)
+    cuda = options.cuda.read_text(encoding="utf-8")
+    fresh &= update(options.cuda, between_markers(cuda, projection.section(results), CUDA_MARK), options.check)
     return 0 if fresh or not options.check else 1
 
 

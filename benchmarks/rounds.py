@@ -1,7 +1,7 @@
 """Times rivals against each other, round by round, so that a noisy minute on a shared machine hits all of them.
 
 One thread is timed by the CPU time of the process, which other processes cannot stretch (they still share caches and
-memory with us); several threads by the wall clock, which they can.
+memory with us); several threads by the wall clock, which they can. A device brings a timer of its own (gpu.py).
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Timing:
         }
 
 
+Timer = Callable[[Callable[[], Any], int], float]
+"""Calls a function so many times; the seconds that all of it took."""
+
+
 def clock_for(threads: int) -> tuple[str, Callable[[], float]]:
     return ("process CPU time", time.process_time) if threads == 1 else ("wall clock", time.perf_counter)
 
@@ -65,6 +69,8 @@ def interleave(
     budget: float = 4.0,
     rounds: int = 25,
     least: Mapping[str, int] | None = None,
+    timer: tuple[str, Timer] | None = None,
+    sample: float = SAMPLE,
 ) -> dict[str, Timing]:
     """Times all contestants in alternation.
 
@@ -75,10 +81,12 @@ def interleave(
         rounds: how many rounds the fast ones get.
         least: the fewest rounds of a contestant, whatever the budget says; where not given 3, or 1 if a call takes
             longer than `ENDLESS`.
+        timer: its name and what takes the time, instead of the clock.
+        sample: seconds that one sample should last at least.
     """
-    name_of_clock, clock = clock_for(threads)
+    name_of_clock, time_calls = timer or _host_timer(threads)
     with collector_off():
-        calibrated = {name: _calibrate(function, clock) for name, function in contestants.items()}
+        calibrated = {name: _calibrate(function, time_calls, sample) for name, function in contestants.items()}
         costs = {name: (calls + (calls > 1)) * seconds for name, (calls, seconds) in calibrated.items()}
         plan = share_out(costs, budget, rounds, least or {})
         samples: dict[str, list[float]] = {name: [] for name in contestants}
@@ -87,7 +95,7 @@ def interleave(
             chance.shuffle(order)  # who comes after whom changes: caches and spinning threads remember
             for name in order:
                 if (i + 1) * plan[name] // rounds > i * plan[name] // rounds:
-                    samples[name].append(_sample(contestants[name], calibrated[name][0], clock))
+                    samples[name].append(_sample(contestants[name], calibrated[name][0], time_calls))
     return {name: Timing(samples[name], calibrated[name][0], name_of_clock) for name in contestants}
 
 
@@ -126,27 +134,32 @@ def share_out(costs: Mapping[str, float], budget: float, rounds: int, least: Map
     return {name: plan[name] for name in costs}
 
 
-def _calibrate(function: Callable[[], Any], clock: Callable[[], float]) -> tuple[int, float]:
+def _calibrate(function: Callable[[], Any], time_calls: Timer, sample: float) -> tuple[int, float]:
     """(calls per sample, seconds per call). A hiccup must not pass for a slow call: the better of two tries counts."""
     calls = 1
     while True:
-        total = _loop(function, calls, clock)
-        if total < 10 * SAMPLE:
-            total = min(total, _loop(function, calls, clock))
-        if total >= SAMPLE / 4:
-            return max(1, math.ceil(SAMPLE * calls / total)), total / calls
+        total = time_calls(function, calls)
+        if total < 10 * sample:
+            total = min(total, time_calls(function, calls))
+        if total >= sample / 4:
+            return max(1, math.ceil(sample * calls / total)), total / calls
         calls *= 4
 
 
-def _sample(function: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+def _sample(function: Callable[[], Any], calls: int, time_calls: Timer) -> float:
     if calls > 1:
         function()  # its data and code were thrown out of the caches by the contestant before
-    return _loop(function, calls, clock) / calls
+    return time_calls(function, calls) / calls
 
 
-def _loop(function: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
-    repeat = range(calls)
-    start = clock()
-    for _ in repeat:
-        function()
-    return clock() - start
+def _host_timer(threads: int) -> tuple[str, Timer]:
+    name, clock = clock_for(threads)
+
+    def time_calls(function: Callable[[], Any], calls: int) -> float:
+        repeat = range(calls)
+        start = clock()
+        for _ in repeat:
+            function()
+        return clock() - start
+
+    return name, time_calls

@@ -147,12 +147,14 @@ def small(name):
     return op, min(op.of("bench"), key=lambda case: op.bytes_moved(**case.sizes))
 
 
+MADE_UP = {
+    "name": "NVIDIA H100 80GB HBM3", "capability": "9.0", "sms": 132, "l2_mb": 50.0, "memory_gib": 79.2,
+    "driver": "580.1", "cuda": "13.0", "read_GB/s": 3000.0,
+}  # fmt: skip
+
+
 def content(rows, **more):
-    made_up = {
-        "name": "NVIDIA H100 80GB HBM3", "capability": "9.0", "sms": 132, "l2_mb": 50.0, "memory_gib": 79.2,
-        "driver": "580.1", "cuda": "13.0", "read_GB/s": 3000.0,
-    }  # fmt: skip
-    base = {"gpu": made_up, "commit": {"id": "0123456789abcdef", "dirty": False}, "versions": {"torch": "2.13.0+cu130"}}
+    base = {"gpu": MADE_UP, "commit": {"id": "0123456789abcdef", "dirty": False}, "versions": {"torch": "2.13.0+cu130"}}
     base |= {"date": "2026-11-25T10:00:00+00:00", "quick": False, "wrong": [], "left_out": []}
     providers = {op.name: gpu.about(op) for op in OPS}
     return json.loads(json.dumps({**base, "providers": providers, "rows": rows, **more}))
@@ -205,3 +207,18 @@ def test_a_loss_is_called_one():
     assert warm.startswith("| **LOSS** B1-K5-V32k | 0.83x (eager) | 107 | 4 % |")  # a graph is no fair rival of eager
     assert flushed.startswith("| B1-K5-V32k | 10.0x (eager) | 160 | 5 % |")
     assert "* backtrace long: AssertionError: no" in page
+
+
+def test_the_command_writes_both_files(tmp_path, monkeypatch):
+    class Described(Cpu):
+        def describe(self):
+            return MADE_UP
+
+    monkeypatch.setattr(gpu, "CudaDevice", Described)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("sys.argv", ["gpu", str(tmp_path), "--quick", "--only", "V1k", "--commit", "a1b2c3"])
+    assert gpu.main() == 0
+    written = json.loads((tmp_path / "gpu_ops.json").read_text())
+    assert (written["kind"], written["quick"], written["commit"]["id"]) == ("gpu_ops", True, "a1b2c3")
+    assert str(ROOT) not in (tmp_path / "gpu_ops.json").read_text()
+    assert "B1-K1-V1k" in (tmp_path / "gpu_ops.md").read_text()

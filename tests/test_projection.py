@@ -16,7 +16,7 @@ KERNELS = {
     projection_sass.SCANS[0]: {"sm_80": {"slots": 400, "cycles": 1000, "pipes": {"fma": 100, "alu": 200}}},
     projection_sass.REGISTERS: {"sm_80": {"look": COST, "row": COST}},
     projection_sass.RADIX: {"sm_80": {"look": COST, "row": COST}},
-    projection_sass.BACKTRACE: {"sm_80": {"copy": {**COST, "in_flight": 4}, "walk": COST}},
+    projection_sass.BACKTRACE: {"sm_80": {"copy": COST, "walk": {**COST, "steps": 4}, "fetch": COST}},
 }
 
 
@@ -58,10 +58,11 @@ def test_more_sentences_than_multiprocessors_wait():
 
 
 def test_a_walk_by_hand():
-    """8 steps of 2 beams: one round of copying; two turns of four steps, each with a load that is waited for."""
+    """8 steps of 2 beams: one round of copying, two turns of four steps, one round of a slot and its token."""
     found = walk(ROUND, KERNELS, L=8, B=1, K=2, n=2)
     assert found.copying == pytest.approx(400e-9 + ASSUMED["l2"])
-    assert found.walking == pytest.approx(2 * (400e-9 + 4 * ASSUMED["shared"] * 1e-9 + 4 * ASSUMED["l2"]))
+    assert found.walking == pytest.approx(2 * 400e-9 + 8 * ASSUMED["shared"] * 1e-9)
+    assert found.fetching == pytest.approx(400e-9 + 2 * ASSUMED["l2"])
 
 
 def test_the_kept_machine_code_has_whole_tiles():

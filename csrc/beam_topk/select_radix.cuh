@@ -7,19 +7,36 @@
 namespace s2sfast::cuda {
 
 inline constexpr int kRadixThreads = 512, kLimitThreads = 128;
+inline constexpr uint32_t kCollected = 2 * kBeamTopkCudaMostK;
 
 struct RadixShared {
   SelectShared select;
   RadixSelect::Shared radix;
   uint32_t found;
-  uint64_t keys[kBeamTopkCudaMostK];
+  uint64_t keys[kCollected];
 };
+
+// Collects the keys that each() shows and that are at least `lowest`; false where they are more than there is room for.
+// The whole block calls.
+template <class Each>
+__device__ __forceinline__ bool collect(RadixShared& shared, uint64_t lowest, Each each) {
+  for (uint32_t i = threadIdx.x; i < kCollected; i += kRadixThreads) shared.keys[i] = 0;
+  if (threadIdx.x == 0) shared.found = 0;
+  __syncthreads();
+  each([&](uint64_t key, bool present) {
+    if (!present || key < lowest) return;
+    const uint32_t slot = atomicAdd(&shared.found, 1u);
+    if (slot < kCollected) shared.keys[slot] = key;
+  });
+  __syncthreads();
+  return shared.found <= kCollected;
+}
 
 // The score that `key`, an ordered score in the upper half, stands for.
 __device__ __forceinline__ float bound_of(uint64_t key) { return key ? score_of(key) : -FLT_MAX; }
 
 template <class T>
-__global__ void __launch_bounds__(kRadixThreads)
+__global__ void __launch_bounds__(kRadixThreads, 2)
     beam_topk_select_radix(const BeamTopkInputs<T> in, const BeamTopkWorkspace work, const BeamTopkOutputs out,
                            CudaFault* faults) {
   __shared__ RadixShared shared;
@@ -43,22 +60,16 @@ __global__ void __launch_bounds__(kRadixThreads)
       take(key, key != 0);
     });
   };
-  const uint64_t kth = radix.kth_largest(k, 8, each_key);
-
-  for (int i = threadIdx.x; i < kBeamTopkCudaMostK; i += kRadixThreads) shared.keys[i] = 0;
-  if (threadIdx.x == 0) shared.found = 0;
-  __syncthreads();
-  each_key([&](uint64_t key, bool present) {
-    if (present && key >= kth) shared.keys[atomicAdd(&shared.found, 1u)] = key;
-  });
-  __syncthreads();
-  sort_descending<kBeamTopkCudaMostK>(shared.keys);
+  // What reaches the bound is k and a few more, as a rule. Where it is not, as of many ties, the k-th key is found
+  // first.
+  if (!collect(shared, 0, each_key)) collect(shared, radix.kth_largest(k, 8, each_key), each_key);
+  sort_descending<kCollected>(shared.keys);
   for (uint32_t i = threadIdx.x; i < k; i += kRadixThreads) select.write(i, shared.keys[i]);
 }
 
 // Joins a row, and finds its max_per_beam-th best candidate: better ones pass the rule.
 template <class T>
-__global__ void __launch_bounds__(kLimitThreads)
+__global__ void __launch_bounds__(kLimitThreads, 8)
     beam_topk_limit(const BeamTopkInputs<T> in, const BeamTopkWorkspace work) {
   __shared__ RadixSelect::Shared shared;
   const uint32_t beams = static_cast<uint32_t>(in.sizes.beams), beam = blockIdx.x % beams;

@@ -93,10 +93,11 @@ def judge(barrier: Barrier, folder: Path) -> Verdict:
     for schedule in SCHEDULES:
         done = run_tests(f"simulated:{ARCH}:{schedule}" + (":1" if schedule == "random" else ""), module)
         if done.returncode != 0:
-            test = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+            test = re.search(r"^FAILED \S+::(\S+)", done.stdout, re.MULTILINE)
+            if test is None:  # not even collected: that tells nothing of the barrier
+                raise RuntimeError(f"{barrier}: the tests could not run:\n{done.stdout}{done.stderr}")
             how = re.search(r"CUDA error: (.*)", done.stdout)
-            assert test, done.stdout + done.stderr
-            return Verdict(barrier, test[1].rpartition("::")[2], (how[1] if how else "wrong result")[:60])
+            return Verdict(barrier, test[1], (how[1] if how else "wrong result")[:60])
     return Verdict(barrier, "", "")
 
 
