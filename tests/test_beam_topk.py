@@ -60,6 +60,15 @@ def test_one_ulp_better_than_thousands_of_ties(topk, place):
 
 
 @BOTH
+def test_masks_that_add_up_beyond_float32(topk):
+    """A row of lowest numbers is a row of equal ones, and a bias of lowest numbers leaves finite scores."""
+    lowest = torch.finfo(torch.float32).min
+    found = topk(torch.full((1, 1, 40), lowest), torch.zeros(1, 1), 3, bias=torch.full((40,), lowest))
+    assert found.scores.tolist() == [[lowest] * 3]
+    assert found.tokens.tolist() == [[0, 1, 2]]
+
+
+@BOTH
 def test_ties_lower_parent_then_lower_column(topk):
     found = topk(torch.zeros(1, 3, 4), torch.tensor([[-1.0, 0.0, 0.0]]), 6)
     assert found.parents.tolist() == [[1, 1, 1, 1, 2, 2]]

@@ -41,3 +41,10 @@ def test_the_launchers_call_nothing_that_waits():
     for source in simulated.kernel_sources():
         called |= set(re.findall(r"\b(cuda[A-Z]\w+)\(", source.read_text()))
     assert called == launching - {"cudaLaunchKernel"} | memory_once
+
+
+@BUILT_WITH_CUDA
+def test_nothing_but_the_module_is_exported():
+    """The CUDA runtime inside must not meet that of torch, nor one C++ library's templates another's."""
+    symbols = subprocess.run(["nm", "-D", "--defined-only", _ops.__file__], check=True, capture_output=True, text=True)
+    assert [line.split()[-1] for line in symbols.stdout.splitlines()] == ["PyInit__ops"]

@@ -1,6 +1,7 @@
 #pragma once
 // Stands in for csrc/common/device.h: every tensor of this machine, on the CPU though it is, is taken for one of a CUDA
-// device that exists only in software (tests/ptx). So the ops themselves, their checks and their launches run unchanged.
+// device that exists only in software (tests/ptx). So the ops themselves, their checks and their launches run
+// unchanged.
 #include "common/cuda/fault.h"
 #include "common/torch.h"
 
