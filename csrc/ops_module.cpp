@@ -8,6 +8,7 @@
 
 static PyObject* isa(PyObject*, PyObject*) { return PyUnicode_FromString(s2sfast::isa_name()); }
 static PyObject* cuda_archs(PyObject*, PyObject*) { return PyUnicode_FromString(S2SFAST_CUDA_ARCHS); }
+static PyObject* cuda_toolkit(PyObject*, PyObject*) { return PyUnicode_FromString(S2SFAST_CUDA_TOOLKIT); }
 static PyObject* raise_faults(PyObject*, PyObject*) {
   try {
     s2sfast::raise_faults();
@@ -20,6 +21,7 @@ static PyObject* raise_faults(PyObject*, PyObject*) {
 static PyMethodDef methods[] = {
     {"isa", isa, METH_NOARGS, "Name of the instruction set in use."},
     {"cuda_archs", cuda_archs, METH_NOARGS, "What the CUDA kernels were compiled for, between spaces; empty without."},
+    {"cuda_toolkit", cuda_toolkit, METH_NOARGS, "The CUDA toolkit's release that compiled them; empty without."},
     {"raise_faults", raise_faults, METH_NOARGS, "ValueError for a fault in the data that a device has found by now."},
     {}};
 

@@ -11,9 +11,10 @@ def synchronize(device: torch.device | str | int | None = None) -> None:
     """Waits for a CUDA device and raises what the ops have found in their data by then.
 
     On the CPU a NaN in the logits, or a beam that does not exist, raises at once. On a CUDA device nobody can know
-    before the kernels have run, and no op waits for them: the first fault is kept, and raised by the next call of an op
-    on that device, by a search that waits for the device anyway, or here. The outputs of the faulty sentence are empty
-    (``beam_topk``) or end at the fault (``backtrace``).
+    before the kernels have run, and no op waits for them: the first fault of each op and device is kept, and raised
+    once, by the next call of an op on a CUDA device, by a search, or here. It is the process's: of several threads or
+    streams, whoever looks first gets it. The outputs of the faulty sentence are empty (``beam_topk``) or end at the
+    fault (``backtrace``).
 
     Args:
         device: a CUDA device; None: the current one. Faults are raised from any device.

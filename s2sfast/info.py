@@ -15,6 +15,10 @@ from s2sfast import _engine, _ops
 def info() -> dict[str, Any]:
     """Versions, the instruction sets found and in use, threads, and the CUDA architectures built in.
 
+    ``cuda_toolkit`` is the release that compiled the CUDA kernels; its runtime is inside, so the driver must be as new
+    (13.x: 580 or newer, 12.x: 525).
+
+
     >>> import s2sfast
     >>> s2sfast.info()["isa"] in s2sfast.info()["isas_found"]
     True
@@ -34,4 +38,5 @@ def info() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "processor_threads": _engine.threads(),
         "cuda_archs": _ops.cuda_archs().split(),
+        "cuda_toolkit": _ops.cuda_toolkit(),
     }

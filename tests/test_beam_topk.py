@@ -69,6 +69,30 @@ def test_masks_that_add_up_beyond_float32(topk):
 
 
 @BOTH
+def test_minus_zero_ties_with_zero(topk):
+    logits, scores = torch.tensor([[[-0.0, -1.0], [0.0, -1.0]]]), torch.tensor([[-0.0, 0.0]])
+    assert topk(logits, scores, 2, normalized=True).parents.tolist() == [[0, 1]]
+
+
+@BOTH
+def test_names_of_every_beam_of_every_sentence(topk):
+    logits = torch.tensor([0.0, 1.0, 2.0]).expand(2, 2, 3)
+    names = torch.arange(12).view(2, 2, 3) + 100
+    found = topk(logits, torch.tensor([[0.0, -9.0], [-9.0, 0.0]]), 4, token_ids=names)
+    assert found.tokens.tolist() == [[102, 101, 100, 105], [111, 110, 109, 108]]
+    with pytest.raises(ValueError, match=r"expected token_ids .*\(2, 2, 3\); got \(1, 1, 3\)"):
+        topk(logits, torch.zeros(2, 2), 4, token_ids=names[:1, :1])
+
+
+@BOTH
+@pytest.mark.parametrize("place", [0, 200_000, 299_999])
+def test_the_best_of_many_stands_anywhere(topk, place):
+    logits = torch.linspace(-1, 1, 300_000).repeat(1, 1, 1)
+    logits[0, 0, place] = 9.0
+    assert topk(logits, torch.zeros(1, 1), 2).tokens.tolist() == [[place, 299_999 - (place == 299_999)]]
+
+
+@BOTH
 def test_ties_lower_parent_then_lower_column(topk):
     found = topk(torch.zeros(1, 3, 4), torch.tensor([[-1.0, 0.0, 0.0]]), 6)
     assert found.parents.tolist() == [[1, 1, 1, 1, 2, 2]]

@@ -10,7 +10,7 @@ ULP = torch.finfo(torch.float32).eps
 
 
 def assert_same_candidates(got, expected):
-    """Scores to 2 ulp of float32; parents and tokens equal, but for candidates whose scores are that close."""
+    """Scores to 2^-22 max(1, |score|); parents and tokens equal, but for candidates whose scores are that close."""
     inf = expected.scores.isinf()
     assert torch.equal(got.scores.isinf(), inf)
     finite = expected.scores.masked_fill(inf, 0.0)

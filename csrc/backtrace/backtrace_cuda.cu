@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kBacktraceThreads)
 int backtrace_cuda(const BacktraceInputs& in, int64_t* out, CudaFault* faults, CudaTarget target) {
   const BacktraceSizes& s = in.sizes;
   if (s.sentences * s.hypotheses * s.length == 0) return cudaSuccess;  // a grid of zero blocks is an error
-  if (const cudaError_t error = cudaSetDevice(target.device)) return error;
+  if (const int error = cuda_set_device(target.device)) return error;
   const dim3 grid(static_cast<unsigned>(s.sentences),
                   static_cast<unsigned>((s.hypotheses + cuda::kBacktraceThreads - 1) / cuda::kBacktraceThreads));
   cuda::backtrace_kernel<<<grid, cuda::kBacktraceThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(in, out,

@@ -21,7 +21,7 @@ bool is_limited(const BeamTopkSizes& s, const BeamTopkPruning& rule) {
 // Lays the arrays out one after the other, each aligned for 16-byte access.
 class Layout {
  public:
-  explicit Layout(void* memory) : memory_(static_cast<std::byte*>(memory)) {}
+  explicit Layout(void* memory) : memory_(reinterpret_cast<uintptr_t>(memory)) {}
   template <class U>
   void place(U*& array, int64_t count) {
     array = reinterpret_cast<U*>(memory_ + bytes_);
@@ -30,7 +30,7 @@ class Layout {
   size_t bytes() const { return bytes_; }
 
  private:
-  std::byte* memory_;
+  uintptr_t memory_;  // 0 while only the size is asked for
   size_t bytes_ = 0;
 };
 
@@ -69,8 +69,7 @@ int beam_topk_cuda(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out, void
                    CudaTarget target) {
   const BeamTopkSizes& s = in.sizes;
   if (s.sentences == 0) return cudaSuccess;  // a grid of zero blocks is an error
-  // The runtime in this library has a current device of its own.
-  if (const cudaError_t error = cudaSetDevice(target.device)) return error;
+  if (const int error = cuda_set_device(target.device)) return error;
   BeamTopkWorkspace work;
   lay_out(work, s, in.pruning, memory);
   const auto stream = static_cast<cudaStream_t>(target.stream);

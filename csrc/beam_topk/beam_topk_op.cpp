@@ -18,6 +18,16 @@ struct Options {
   BeamTopkPruning pruning;
 };
 
+void check_fits_cuda(const BeamTopkSizes& s) {
+  check(s.k <= kBeamTopkCudaMostK, "beam_topk: expected k <= ", kBeamTopkCudaMostK, " on CUDA; got ", s.k);
+  // Places within a sentence, its groups and the grid are counted in 32 bits.
+  constexpr int64_t most_rows = std::numeric_limits<int32_t>::max();
+  check(s.vocab <= kBeamTopkCudaMostColumns && s.beams <= most_rows / 32 && s.sentences * s.beams <= most_rows &&
+            s.beams * s.vocab < int64_t{1} << 32 && s.beams * ((s.vocab + 1023) / 1024) <= most_rows / 32,
+        "beam_topk: expected V <= 2^26, K <= 2^26, K*V < 2^32 and B*K < 2^31 on CUDA; got (B, K, V)=(", s.sentences,
+        ", ", s.beams, ", ", s.vocab, ")");
+}
+
 BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t k, int64_t max_per_beam) {
   check(logits.dim() == 3, "beam_topk: expected logits (B, K, V); got ", Shape{logits});
   const BeamTopkSizes s{logits.size(0), logits.size(1), logits.size(2), k};
@@ -35,6 +45,10 @@ BeamTopkSizes checked_sizes(const Tensor& logits, const Tensor& scores, int64_t 
   int64_t entries;
   check(!__builtin_mul_overflow(s.beams, s.vocab, &entries) && !__builtin_mul_overflow(s.sentences, k, &entries),
         "beam_topk: expected K*V and B*k below 2^63; got logits ", Shape{logits}, ", k ", k);
+  if (on_cuda(logits)) {
+    check_built_with_cuda("beam_topk");
+    check_fits_cuda(s);
+  }
   return s;
 }
 
@@ -116,16 +130,6 @@ void run_cpu(const BeamTopkInputs<T>& in, const BeamTopkOutputs& out) {
   raise_fault(fault % 4, fault / 4 / s.beams, fault / 4 % s.beams, "");
 }
 
-void check_fits_cuda(const BeamTopkSizes& s) {
-  check(s.k <= kBeamTopkCudaMostK, "beam_topk: expected k <= ", kBeamTopkCudaMostK, " on CUDA; got ", s.k);
-  // Places within a sentence, its groups and the grid are counted in 32 bits.
-  constexpr int64_t most_rows = std::numeric_limits<int32_t>::max();
-  check(s.vocab <= kBeamTopkCudaMostColumns && s.beams <= most_rows / 32 && s.sentences * s.beams <= most_rows &&
-            s.beams * s.vocab < int64_t{1} << 32 && s.beams * ((s.vocab + 1023) / 1024) <= most_rows / 32,
-        "beam_topk: expected V <= 2^26, K <= 2^26, K*V < 2^32 and B*K < 2^31 on CUDA; got (B, K, V)=(", s.sentences,
-        ", ", s.beams, ", ", s.vocab, ")");
-}
-
 template <class T>
 void run_cuda(const BeamTopkInputs<T>& in, const Tensor& like, const BeamTopkOutputs& out) {
   if constexpr (kBuiltWithCuda) {
@@ -172,8 +176,9 @@ void run(const BeamTopkSizes& s, const Tensor& logits_, const Tensor& scores_, c
   if (token_ids_) {
     check(token_ids_->scalar_type() == ScalarType::Long, "beam_topk: expected int64 token_ids; got another dtype");
     check(same_device(*token_ids_, logits_), "beam_topk: expected token_ids on the device of logits");
-    check(token_ids_->dim() == 1 || token_ids_->dim() == 3, "beam_topk: expected token_ids (V,) or (B, K, V)=(",
-          s.sentences, ", ", s.beams, ", ", s.vocab, "); got ", Shape{*token_ids_});
+    const bool whole = token_ids_->dim() == 3 && token_ids_->size(0) == s.sentences && token_ids_->size(1) == s.beams;
+    check(token_ids_->dim() == 1 || whole, "beam_topk: expected token_ids (V,) or (B, K, V)=(", s.sentences, ", ",
+          s.beams, ", ", s.vocab, "); got ", Shape{*token_ids_});
     token_ids = dense_rows(*token_ids_);
     in.token_ids = plane<int64_t>("token_ids", *token_ids, s);
   }
@@ -188,10 +193,6 @@ void beam_topk_into(const Tensor& logits, const Tensor& scores, int64_t k, const
                     double log_relative_local, int64_t max_per_beam, bool check_nan, const Tensor& out_scores,
                     const Tensor& out_parents, const Tensor& out_tokens) {
   const BeamTopkSizes s = checked_sizes(logits, scores, k, max_per_beam);
-  if (on_cuda(logits)) {
-    check_built_with_cuda("beam_topk");
-    check_fits_cuda(s);
-  }
   for (const Tensor* t : {&out_scores, &out_parents, &out_tokens})
     check(
         t->dim() == 2 && t->size(0) == s.sentences && t->size(1) == k && t->is_contiguous() && same_device(*t, logits),

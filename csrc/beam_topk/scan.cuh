@@ -76,9 +76,15 @@ __global__ void __launch_bounds__(kScanThreads)
   if (!in.normalized) {
     const Real<T> pivot = max_of(top, lowest(top)), tile_pivot = max_of(tile_top, lowest(top));
     Real<T> parts[4] = {};  // four chains of additions
+    int tops = 0;           // terms of exactly 1: in a chain, a single one would swallow what is below 2^-24
 #pragma unroll
-    for (int i = 0; i < kGroup; ++i) parts[i % 4] += exp_for_sum(x[i] - pivot);
-    const double own = (static_cast<double>(parts[0]) + parts[1]) + (static_cast<double>(parts[2]) + parts[3]);
+    for (int i = 0; i < kGroup; ++i) {
+      if (x[i] == pivot)
+        ++tops;
+      else
+        parts[i % 4] += exp_for_sum(x[i] - pivot);
+    }
+    const double own = tops + ((static_cast<double>(parts[0]) + parts[1]) + (static_cast<double>(parts[2]) + parts[3]));
     sum = warp_sum(own * exp_for_sum(pivot - tile_pivot));
   }
 

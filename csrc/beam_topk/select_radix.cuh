@@ -20,7 +20,7 @@ struct RadixShared {
 // The whole block calls.
 template <class Each>
 __device__ __forceinline__ bool collect(RadixShared& shared, uint64_t lowest, Each each) {
-  for (uint32_t i = threadIdx.x; i < kCollected; i += kRadixThreads) shared.keys[i] = 0;
+  for (uint32_t i = threadIdx.x; i < kCollected; i += blockDim.x) shared.keys[i] = 0;
   if (threadIdx.x == 0) shared.found = 0;
   __syncthreads();
   each([&](uint64_t key, bool present) {
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kRadixThreads, 2)
   // first.
   if (!collect(shared, 0, each_key)) collect(shared, radix.kth_largest(k, 8, each_key), each_key);
   sort_descending<kCollected>(shared.keys);
-  for (uint32_t i = threadIdx.x; i < k; i += kRadixThreads) select.write(i, shared.keys[i]);
+  for (uint32_t i = threadIdx.x; i < k; i += blockDim.x) select.write(i, shared.keys[i]);
 }
 
 // Joins a row, and finds its max_per_beam-th best candidate: better ones pass the rule.

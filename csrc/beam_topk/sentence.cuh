@@ -67,11 +67,11 @@ class Sentence {
   __device__ __forceinline__ BeamTopkRow& row(int64_t beam) const { return work_.rows[first_row_ + beam]; }
   __device__ __forceinline__ uint64_t& limit(int64_t beam) const { return work_.limits[first_row_ + beam]; }
   __device__ __forceinline__ uint32_t beams() const { return static_cast<uint32_t>(in_.sizes.beams); }
+  __device__ __forceinline__ uint32_t vocab() const { return static_cast<uint32_t>(in_.sizes.vocab); }
 
   // The k-th largest of the tiles' maxima bounds the k-th best of all nearly as well as that of the groups' does, at a
   // 32nd of the looks; unless there are too few tiles.
   __device__ __forceinline__ bool needs_groups(int64_t beams, int64_t k) const { return beams * work_.tiles < 8 * k; }
-  __device__ __forceinline__ uint32_t vocab() const { return static_cast<uint32_t>(in_.sizes.vocab); }
 
   // Score and last-token log-probability of a column, as the contract words them.
   struct Value {

@@ -1,5 +1,7 @@
 #include "common/cuda_calls.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -15,9 +17,40 @@ Raise& raise_of(int op) {
   return all[op];
 }
 
-std::mutex mutex;
-std::vector<CudaFault*>& known_slots() {  // of each device that has been used, kOps in a row
-  static std::vector<CudaFault*> slots;
+// Where faults arrive, kOps places for each device that has been used.
+class Slots {
+ public:
+  Slots() {
+    // The memory is the parent's: a forked child must neither wait for it nor take faults out of it.
+    pthread_atfork([] { mutex_.lock(); }, [] { mutex_.unlock(); }, [] { known_.clear(), mutex_.unlock(); });
+  }
+
+  void add(CudaFault* slots) {
+    const std::lock_guard lock(mutex_);
+    if (std::find(known_.begin(), known_.end(), slots) == known_.end()) known_.push_back(slots);
+  }
+
+  // Takes a complete fault out; false where there is none.
+  bool take(CudaFault& fault, int& op) {
+    const std::lock_guard lock(mutex_);
+    for (CudaFault* slots : known_)
+      for (op = 0; op < kOps; ++op) {
+        std::atomic_ref state(slots[op].state);
+        if (state.load(std::memory_order_acquire) != CudaFault::complete) continue;
+        fault = slots[op];
+        state.store(CudaFault::empty, std::memory_order_release);
+        return true;
+      }
+    return false;
+  }
+
+ private:
+  static inline std::mutex mutex_;
+  static inline std::vector<CudaFault*> known_;
+};
+
+Slots& all_slots() {
+  static Slots slots;
   return slots;
 }
 
@@ -41,13 +74,9 @@ bool describe_faults(CudaOp op, Raise raise) {
 
 CudaFault* fault_slot(const char* op_name, CudaOp op, int device) {
   if constexpr (kBuiltWithCuda) {
-    CudaFault* slots = cuda_fault_slots(device, kOps);
-    if (!slots) throw std::runtime_error(std::string(op_name) + ": no host memory that the device can write to");
-    {
-      const std::lock_guard lock(mutex);
-      auto& known = known_slots();
-      if (std::find(known.begin(), known.end(), slots) == known.end()) known.push_back(slots);
-    }
+    CudaFault* slots = nullptr;
+    check_launch(op_name, cuda_fault_slots(device, kOps, &slots));
+    all_slots().add(slots);
     raise_faults();
     return slots + static_cast<int>(op);
   }
@@ -55,15 +84,9 @@ CudaFault* fault_slot(const char* op_name, CudaOp op, int device) {
 }
 
 void raise_faults() {
-  const std::lock_guard lock(mutex);
-  for (CudaFault* slots : known_slots())
-    for (int op = 0; op < kOps; ++op) {
-      std::atomic_ref state(slots[op].state);
-      if (state.load(std::memory_order_acquire) != CudaFault::complete) continue;
-      const CudaFault fault = slots[op];
-      state.store(CudaFault::empty, std::memory_order_release);
-      raise_of(op)(fault);
-    }
+  CudaFault fault;
+  int op;
+  if (all_slots().take(fault, op)) raise_of(op)(fault);
 }
 
 }  // namespace s2sfast

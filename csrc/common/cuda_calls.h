@@ -20,7 +20,7 @@ bool describe_faults(CudaOp op, void (*raise)(const CudaFault&));
 // Where the op's kernels leave a fault. Raises what they and others have left there before.
 CudaFault* fault_slot(const char* op_name, CudaOp op, int device);
 
-// Raises a fault that has arrived from any device; does not wait for one.
+// Raises a fault that has arrived from any device, whoever's call it was; does not wait for one.
 void raise_faults();
 
 }  // namespace s2sfast

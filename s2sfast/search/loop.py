@@ -50,6 +50,7 @@ class Loop:
     # --- from beginning to end -------------------------------------------------------------------
 
     def run(self) -> BeamResult:
+        raise_arrived()  # of calls before this search: they are not its own
         if self.S:
             self._advance(*self._feed_prefix())
         while self.S:
@@ -289,14 +290,14 @@ class Loop:
         try:
             raise_arrived()
         except ValueError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, late=True) from error
 
-    def _explained(self, error: ValueError) -> ValueError:
-        """The op's error, with the step and the sentence as the user counts them."""
+    def _explained(self, error: ValueError, late: bool = False) -> ValueError:
+        """The op's error, with the step and the sentence as the user counts them; a late one may be of another call."""
         where, (planes, scores) = self.model.where(), self.ranked
         bad = ((planes.isnan() | (planes == math.inf)).any(-1) & (scores > -math.inf)).nonzero()
         if not len(bad):
-            return ValueError(f"{where}: {error}")
+            return error if late else ValueError(f"{where}: {error}")
         row, beam = bad[0].tolist()
         sentence = int(self._alive_index()[row])
         what = "log_probs from the processors" if self.a.processors else "logits"

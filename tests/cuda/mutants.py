@@ -2,7 +2,7 @@
 
     python -m tests.cuda.mutants                 # all: a quarter of an hour on two cores
     python -m tests.cuda.mutants --list
-    python -m tests.cuda.mutants radix.cuh:44    # one
+    python -m tests.cuda.mutants radix.cuh#2     # one
 
 A barrier that no test misses must stand in REDUNDANT, with the reason why it stays; one that stands there and is missed
 is an error too. docs/testing.md tells the last result.
@@ -116,10 +116,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the barriers and stop")
     parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time (cores)")
     options = parser.parse_args()
-    chosen = [barrier for barrier in barriers() if not options.names or barrier.name in options.names]
-    if options.list or not chosen:
-        print(*(barriers()), sep="\n")
-        return 0 if options.list else 2
+    known = {barrier.name: barrier for barrier in barriers()}
+    if options.list:
+        print(*known.values(), sep="\n")
+        return 0
+    if strange := [name for name in options.names if name not in known]:
+        parser.error(f"no such barrier: {', '.join(strange)}; --list names them")
+    chosen = [known[name] for name in options.names] or list(known.values())
     wrong = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         verdicts = pool.map(lambda barrier: judge(barrier, Path(folder) / threading.current_thread().name), chosen)

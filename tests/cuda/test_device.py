@@ -33,6 +33,18 @@ def test_the_next_call_of_any_op_raises_it_once():
     assert s2sfast.backtrace(steps, steps, torch.zeros(1, 1, dtype=torch.int64)).tolist() == [[[0]]]
 
 
+def test_a_search_does_not_take_an_earlier_fault_for_its_own():
+    def step(tokens, state, memory):
+        return torch.zeros(len(tokens), 4), state
+
+    s2sfast.beam_topk(torch.full((1, 1, 4), math.nan), torch.zeros(1, 1), 2)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    with pytest.raises(ValueError, match="^beam_topk: "):
+        s2sfast.beam_search(step, None, start=1, eos=0, batch_size=1, max_length=2)
+    assert s2sfast.beam_search(step, None, start=1, eos=0, batch_size=1, max_length=2).finished.all()
+
+
 def test_the_lowest_beam_of_a_sentence_is_named():
     scores = torch.zeros(1, 40)
     scores[0, 9], scores[0, 33] = math.nan, math.inf
@@ -49,6 +61,25 @@ def test_a_backpointer_out_of_range_ends_its_own_hypothesis_only():
     with pytest.raises(ValueError, match=message):
         s2sfast.synchronize()
     assert found.tolist() == [[[-1, 11, 12], [10, 21, 22]]]
+
+
+def test_a_slot_just_out_of_range_is_found():
+    steps = torch.zeros(3, 1, 2, dtype=torch.int64)
+    s2sfast.backtrace(steps, steps, torch.tensor([[2]]))
+    with pytest.raises(ValueError, match="got 2 on the way of sentence 0, hypothesis 0 at step 2"):
+        s2sfast.synchronize()
+
+
+@pytest.mark.parametrize("far", [-12.0, -16.0, -20.0])
+def test_a_confident_row_keeps_its_small_change(far):
+    """Beside a term of 1, float32 sums lose what is below 2^-24: the score of the best would be 0, or a little off."""
+    logits = torch.full((1, 2, 3000), far)
+    logits[0, :, 0] = 0.0
+    logits[0, 1, 128:] -= 1.0
+    scores = torch.zeros(1, 2)
+    found, exact = (topk(logits, scores, 2) for topk in (s2sfast.beam_topk, reference.beam_topk))
+    assert torch.equal(found.parents, exact.parents)
+    torch.testing.assert_close(found.scores, exact.scores, rtol=1e-6, atol=0)
 
 
 def test_limits_are_errors():

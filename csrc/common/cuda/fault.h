@@ -18,9 +18,12 @@ struct CudaFault {
   int64_t details[5];  // the op's own
 };
 
-// One for each device, in mapped host memory; made at the first call, also while a graph is captured. nullptr where
-// there is no memory.
-CudaFault* cuda_fault_slots(int device, int count);
+// `count` of them for each device, in mapped host memory; made at the first call, also while a graph is captured.
+// Returns a cudaError_t.
+int cuda_fault_slots(int device, int count, CudaFault** slots);
+
+// The runtime in this library has a current device of its own, beside torch's. Returns a cudaError_t.
+int cuda_set_device(int device);
 
 // Text of a cudaError_t.
 const char* cuda_error_text(int error);

@@ -21,22 +21,32 @@ class OutsideCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
+// An error that the caller hears of must not be taken for that of the next launch.
+int reported(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();
+  return error;
+}
+
 }  // namespace
 
-CudaFault* cuda_fault_slots(int device, int count) {
+int cuda_set_device(int device) { return reported(cudaSetDevice(device)); }
+
+int cuda_fault_slots(int device, int count, CudaFault** slots) {
   static std::mutex mutex;
-  static std::map<int, CudaFault*> slots;  // never freed: kernels may still run when the process ends
+  static std::map<int, CudaFault*> known;  // never freed: kernels may still run when the process ends
   const std::lock_guard lock(mutex);
-  CudaFault*& mine = slots[device];
-  if (mine) return mine;
-  const OutsideCapture outside;
-  void* memory = nullptr;
-  if (cudaSetDevice(device) != cudaSuccess ||
-      cudaHostAlloc(&memory, count * sizeof(CudaFault), cudaHostAllocMapped | cudaHostAllocPortable) != cudaSuccess)
-    return nullptr;
-  mine = static_cast<CudaFault*>(memory);
-  for (int i = 0; i < count; ++i) mine[i] = {};
-  return mine;
+  CudaFault*& mine = known[device];
+  if (!mine) {
+    const OutsideCapture outside;
+    void* memory = nullptr;
+    if (const int error = cuda_set_device(device)) return error;
+    constexpr unsigned flags = cudaHostAllocMapped | cudaHostAllocPortable;
+    if (const int error = reported(cudaHostAlloc(&memory, count * sizeof(CudaFault), flags))) return error;
+    mine = static_cast<CudaFault*>(memory);
+    for (int i = 0; i < count; ++i) mine[i] = {};
+  }
+  *slots = mine;
+  return cudaSuccess;
 }
 
 const char* cuda_error_text(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }

@@ -198,7 +198,7 @@ ATOMIC_TYPES = {
 
 
 @form(
-    rf"(?P<name>atom|red)(?:\.relaxed|\.acquire|\.release|\.acq_rel)?{SCOPE}?{SPACE}"
+    rf"(?P<name>atom|red)(?:\.relaxed|\.acquire|\.release|\.acq_rel)?{SCOPE}?{SPACE}{SCOPE}?"  # nvcc puts .sys behind
     r"\.(?P<operation>add|min|max|and|or|xor|exch|cas|inc|dec)\.(?P<type>[usbf]\d+)"
 )
 def atomic(operands: Operands, instruction: Instruction, match: re.Match[str]) -> str:
