@@ -79,10 +79,9 @@ __global__ void __launch_bounds__(kScanThreads)
     int tops = 0;           // terms of exactly 1: in a chain, a single one would swallow what is below 2^-24
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      if (x[i] == pivot)
-        ++tops;
-      else
-        parts[i % 4] += exp_for_sum(x[i] - pivot);
+      const Real<T> term = exp_for_sum(x[i] - pivot);
+      if (term == Real<T>(1)) ++tops;
+      parts[i % 4] += term == Real<T>(1) ? Real<T>(0) : term;
     }
     const double own = tops + ((static_cast<double>(parts[0]) + parts[1]) + (static_cast<double>(parts[2]) + parts[3]));
     sum = warp_sum(own * exp_for_sum(pivot - tile_pivot));

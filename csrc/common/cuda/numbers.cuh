@@ -63,15 +63,16 @@ __device__ __forceinline__ double max_of(double a, double b) { return fmax(a, b)
 __device__ __forceinline__ float lowest(float) { return -FLT_MAX; }
 __device__ __forceinline__ double lowest(double) { return -DBL_MAX; }
 
-// exp(x) for x <= 0 as a term of a sum that is not tiny: below x = -87 it is exp(-87) (at -inf too). The rounding of
-// x log2(e) is put back, so that what is left is ex2.approx's own error, 2^-22.5 relative (PTX ISA 9.0, 9.7.3.21).
+// exp(x) for x <= 0 as a term of a sum that is not tiny: below x = -87 it is exp(-87) (at -inf too). What rounding
+// takes from x log2(e) is put back, so that what is left is ex2.approx's own error, 2^-22.5 relative (PTX
+// ISA 9.0, 9.7.3.21), and |x| 2^-25 of log2(e)'s rounding.
 __device__ __forceinline__ float exp_for_sum(float x) {
-  constexpr float kLog2E = 1.44269504088896341f, kLog2ELow = 1.92596299e-8f, kLn2 = 0.693147180559945309f;
+  constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
   x = fmaxf(x, -87.0f);
-  const float power = x * kLog2E, rest = fmaf(x, kLog2ELow, fmaf(x, kLog2E, -power));
+  const float power = x * kLog2E, gained = fmaf(x, -kLog2E, power);  // the rounded product less the true one
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(power));
-  return fmaf(y, rest * kLn2, y);
+  return fmaf(y, gained * -kLn2, y);
 }
 __device__ __forceinline__ double exp_for_sum(double x) { return exp(x < -700.0 ? -700.0 : x); }
 
