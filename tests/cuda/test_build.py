@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from s2sfast import _ops
-from tests.cuda import simulated
+from tests.cuda import mutants, simulated
 from tests.sass.tools import run
 
 BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")
@@ -53,3 +53,12 @@ def test_nothing_but_the_module_is_exported():
     """The CUDA runtime inside must not meet that of torch, nor one C++ library's templates another's."""
     symbols = subprocess.run(["nm", "-D", "--defined-only", _ops.__file__], check=True, capture_output=True, text=True)
     assert [line.split()[-1] for line in symbols.stdout.splitlines()] == ["PyInit__ops"]
+
+
+def test_every_barrier_has_been_taken_out_once():
+    """A new barrier is tried (`make cuda-mutants`), and docs/testing.md tells what missed it."""
+    page = (simulated.ROOT / "docs" / "testing.md").read_text()
+    for barrier in mutants.barriers():
+        row = f"| `{barrier.file.relative_to(mutants.CSRC)}` {barrier.number} |"
+        assert row in page or barrier.name in mutants.REDUNDANT, barrier
+    assert len(mutants.barriers()) == page.count("| race in ")
