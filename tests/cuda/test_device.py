@@ -40,7 +40,7 @@ def test_a_search_does_not_take_an_earlier_fault_for_its_own():
     s2sfast.beam_topk(torch.full((1, 1, 4), math.nan), torch.zeros(1, 1), 2)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    with pytest.raises(ValueError, match="^beam_topk: "):
+    with pytest.raises(ValueError, match=r"^beam_topk: "):
         s2sfast.beam_search(step, None, start=1, eos=0, batch_size=1, max_length=2)
     assert s2sfast.beam_search(step, None, start=1, eos=0, batch_size=1, max_length=2).finished.all()
 
