@@ -42,25 +42,15 @@ struct BeamTopkPlane {
   }
 };
 
-// Bias is added in the arithmetic of the logits: float32, or float64 for float64.
-template <class T>
-struct BeamTopkBias {
-  using type = float;
-};
-template <>
-struct BeamTopkBias<double> {
-  using type = double;
-};
-
 template <class T>
 struct BeamTopkInputs {
   BeamTopkSizes sizes;
   BeamTopkPlane<T> logits;
-  const float* scores32;                               // (B, K); this one
-  const double* scores64;                              // or this one, the other is null
-  BeamTopkPlane<typename BeamTopkBias<T>::type> bias;  // null: none
-  BeamTopkPlane<int64_t> token_ids;                    // null: the column is the token
-  bool normalized;                                     // the logits are log-probabilities already
+  const float* scores32;             // (B, K); this one
+  const double* scores64;            // or this one, the other is null
+  BeamTopkPlane<Real<T>> bias;       // null: none
+  BeamTopkPlane<int64_t> token_ids;  // null: the column is the token
+  bool normalized;                   // the logits are log-probabilities already
   bool check_nan;  // off: a NaN is no candidate, and a beam with a NaN among its logits or as its score offers nothing
   BeamTopkPruning pruning;
 

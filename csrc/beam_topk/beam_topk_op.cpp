@@ -145,7 +145,7 @@ void run_cuda(const BeamTopkInputs<T>& in, const Tensor& like, const BeamTopkOut
 template <class T>
 void run(const BeamTopkSizes& s, const Tensor& logits_, const Tensor& scores_, const std::optional<Tensor>& bias_,
          const std::optional<Tensor>& token_ids_, const Options& options, const BeamTopkOutputs& out) {
-  using B = typename BeamTopkBias<T>::type;
+  using B = Real<T>;
   const Tensor logits = dense_rows(logits_);
   Tensor scores = dense(scores_);
   if (scores.scalar_type() != ScalarType::Float && scores.scalar_type() != ScalarType::Double)

@@ -34,15 +34,14 @@ __device__ __forceinline__ void load_group(const T* tile, int64_t columns, Real<
 }
 
 // The largest logit + bias of a group, rounded to float32; finite sums stay finite.
-template <class T, class Bias>
-__device__ __forceinline__ float biased_maximum(const Real<T> (&x)[kGroup], const Bias* tile, int64_t columns,
+template <class T>
+__device__ __forceinline__ float biased_maximum(const Real<T> (&x)[kGroup], const Real<T>* tile, int64_t columns,
                                                 bool& bad_bias) {
   float top = -kInf;
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
     const int64_t column = column_of<T>(0, lane_id(), i);
-    const Bias bias = column < columns ? tile[column] : Bias(0);
-    const Bias sum = x[i] + bias;
+    const Real<T> bias = column < columns ? tile[column] : Real<T>(0), sum = x[i] + bias;
     const bool finite = x[i] > -INFINITY && bias > -INFINITY;
     bad_bias |= !(bias < INFINITY);
     top = fmaxf(top, finite ? fmaxf(to_float(sum), -FLT_MAX) : to_float(sum));

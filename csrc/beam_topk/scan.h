@@ -22,7 +22,7 @@ constexpr float kPivotSlack = 8;
 template <class T>
 struct Row {  // what is read of one beam
   const T* logits;
-  const typename BeamTopkBias<T>::type* bias;  // or null
+  const Real<T>* bias;  // or null
 
   Row from(int64_t column) const { return {logits + column, bias ? bias + column : nullptr}; }
 };

@@ -55,8 +55,6 @@ __device__ __forceinline__ uint32_t place_of(uint64_t key) { return ~static_cast
 template <class T>
 class Sentence {
  public:
-  using Bias = typename BeamTopkBias<T>::type;
-
   __device__ __forceinline__ Sentence(const BeamTopkInputs<T>& in, const BeamTopkWorkspace& work, int64_t sentence)
       : in_(in),
         work_(work),
@@ -174,7 +172,7 @@ __device__ __forceinline__ void Sentence<T>::each_column(uint32_t first, uint32_
       const float low = bound(row(p));
       const float group = work_.groups[(first_row_ * tiles + at) * kWarp + lane_id()];
       const T* logits = in_.logits.row(sentence_, p);
-      const Bias* biases = in_.bias.data ? in_.bias.row(sentence_, p) : nullptr;
+      const Real<T>* biases = in_.bias.data ? in_.bias.row(sentence_, p) : nullptr;
       for (uint32_t groups = __ballot_sync(kAllLanes, group >= low); groups; groups &= groups - 1) {
         const int64_t column = column_of<T>(at % tiles, __ffs(groups) - 1, lane_id());
         const bool present = column < in_.sizes.vocab;

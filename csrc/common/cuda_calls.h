@@ -5,6 +5,12 @@
 
 namespace s2sfast {
 
+#ifdef S2SFAST_CUDA
+inline constexpr bool kBuiltWithCuda = true;
+#else
+inline constexpr bool kBuiltWithCuda = false;
+#endif
+
 void check_built_with_cuda(const char* op);
 void check_launch(const char* op, int error);
 

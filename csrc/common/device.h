@@ -8,12 +8,6 @@
 
 namespace s2sfast {
 
-#ifdef S2SFAST_CUDA
-inline constexpr bool kBuiltWithCuda = true;
-#else
-inline constexpr bool kBuiltWithCuda = false;
-#endif
-
 inline bool on_cuda(const Tensor& t) { return t.is_cuda(); }
 
 // Makes the tensor's device the current one while it lives.

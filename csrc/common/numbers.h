@@ -13,6 +13,18 @@ struct Half {
   uint16_t bits;
 };
 
+// What the numbers of a type are computed in, and a bias on them is given in.
+template <class T>
+struct RealOf {
+  using type = float;
+};
+template <>
+struct RealOf<double> {
+  using type = double;
+};
+template <class T>
+using Real = typename RealOf<T>::type;
+
 constexpr float to_float(float x) { return x; }
 // Finite stays finite: what is beyond float's range becomes its largest number.
 constexpr float to_float(double x) {

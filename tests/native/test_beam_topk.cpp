@@ -73,7 +73,7 @@ struct Array {
 
 template <class T>
 struct Problem {
-  using Bias = typename BeamTopkBias<T>::type;
+  using Bias = Real<T>;
   BeamTopkSizes sizes;
   Array<T> logits;
   std::vector<float> scores32;

@@ -10,18 +10,6 @@ namespace s2sfast::cuda {
 
 inline constexpr float kInf = INFINITY;
 
-// What a storage type is computed in.
-template <class T>
-struct RealOf {
-  using type = float;
-};
-template <>
-struct RealOf<double> {
-  using type = double;
-};
-template <class T>
-using Real = typename RealOf<T>::type;
-
 __device__ __forceinline__ float real(float x) { return x; }
 __device__ __forceinline__ double real(double x) { return x; }
 __device__ __forceinline__ float real(BFloat16 x) { return to_float(x); }

@@ -7,12 +7,6 @@
 
 namespace s2sfast {
 
-#ifdef S2SFAST_CUDA
-inline constexpr bool kBuiltWithCuda = true;
-#else
-inline constexpr bool kBuiltWithCuda = false;
-#endif
-
 inline bool on_cuda(const Tensor&) { return true; }
 
 class CudaCall {
