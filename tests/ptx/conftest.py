@@ -26,13 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def library() -> Callable[[str], ctypes.CDLL]:
-    """The library made of kernels/NAME.cu, for sm_80, sm_90 and sm_100."""
+def library() -> Callable[..., ctypes.CDLL]:
+    """The library made of kernels/NAME.cu, for sm_80, sm_90 and sm_100, or for `archs`."""
     made: dict[str, ctypes.CDLL] = {}
 
-    def get(name: str) -> ctypes.CDLL:
+    def get(name: str, archs: tuple[int, ...] = (80, 90, 100)) -> ctypes.CDLL:
         if name not in made:
-            objects = build([HERE / "kernels" / f"{name}.cu"], BUILD, archs=(80, 90, 100), nvcc_flags=EXPORTED)
+            objects = build([HERE / "kernels" / f"{name}.cu"], BUILD, archs=archs, nvcc_flags=EXPORTED)
             made[name] = ctypes.CDLL(str(link(objects, BUILD / f"lib{name}.so")))
             made[name].last_report.restype = ctypes.c_char_p
         return made[name]

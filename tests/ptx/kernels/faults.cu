@@ -111,6 +111,23 @@ __global__ void dynamic_overrun(int* memory) {
   memory[threadIdx.x] = dynamic[threadIdx.x + (kMended ? 0 : 1)];
 }
 
+// Through a pointer that could be one to any memory.
+template <bool kMended>
+__global__ void generic_overrun(int* memory) {
+  __shared__ int row[kThreads];
+  int* place = memory[threadIdx.x] ? memory : row + (kMended ? 0 : 1);
+  asm volatile("st.u32 [%0], %1;" ::"l"(place + threadIdx.x), "r"(1) : "memory");
+}
+
+template <bool kMended>
+__global__ void local_memory_of_another_thread(int* memory) {
+  __shared__ int* places[kThreads];
+  volatile int own[2] = {1, 2};
+  places[threadIdx.x] = const_cast<int*>(&own[memory[threadIdx.x]]);
+  __syncthreads();
+  memory[threadIdx.x] = *places[kMended ? threadIdx.x : threadIdx.x ^ 1];
+}
+
 template <bool kMended>
 __global__ void divergent_barrier(int* memory) {
   if (kMended || threadIdx.x < kWarp) __syncthreads();
@@ -169,6 +186,15 @@ __global__ void lanes_in_different_collectives(int* memory) {
     result = static_cast<int>(__ballot_sync(kAll, memory[threadIdx.x]));
   }
   memory[threadIdx.x] = result;
+}
+
+// Lane 0 waits for lane 1, that for lane 2, and that for lane 0.
+template <bool kMended>
+__global__ void masks_in_a_circle(int* memory) {
+  const unsigned lane = threadIdx.x % kWarp;
+  if (lane > 2) return;
+  const unsigned first = kMended ? 7u : lane == 0 ? 3u : lane == 1 ? 6u : 5u;
+  memory[threadIdx.x] = __any_sync(first, static_cast<int>(lane));
 }
 
 template <bool kMended>
@@ -290,6 +316,8 @@ LAUNCHER(neighbouring_halves)
 LAUNCHER(bytes_then_words)
 LAUNCHER(misaligned_vector)
 LAUNCHER(dynamic_overrun, 1, kThreads, kThreads * sizeof(int))
+LAUNCHER(generic_overrun)
+LAUNCHER(local_memory_of_another_thread)
 LAUNCHER(divergent_barrier)
 LAUNCHER(two_barriers_meet)
 LAUNCHER(exit_before_barrier)
@@ -298,6 +326,7 @@ LAUNCHER(mask_names_an_exited_lane)
 LAUNCHER(mask_names_a_missing_lane, 1, 48)
 LAUNCHER(lanes_disagree_on_the_mask)
 LAUNCHER(lanes_in_different_collectives)
+LAUNCHER(masks_in_a_circle)
 LAUNCHER(shuffle_from_outside_the_mask)
 LAUNCHER(lanes_never_come)
 LAUNCHER(global_race_in_a_block)

@@ -1,93 +1,69 @@
-// One instruction each, by inline PTX where C++ has no sure way to ask for it. Thread i works on element i.
+// One instruction each; those that need more than units.h offers stand at the end.
 // What each must compute is worked out in tests/ptx/test_instructions.py.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
+#include "units.h"
 
-#include <cstdint>
+UNIT_3(bfe_u32, "bfe.u32", U32, U32, U32, U32)
+UNIT_3(bfe_s32, "bfe.s32", S32, S32, U32, U32)
+UNIT_3(bfe_s64, "bfe.s64", S64, S64, U32, U32)
+UNIT_3(prmt, "prmt.b32", U32, U32, U32, U32)
+UNIT_3(shf_l_wrap, "shf.l.wrap.b32", U32, U32, U32, U32)
+UNIT_3(shf_r_wrap, "shf.r.wrap.b32", U32, U32, U32, U32)
+UNIT_3(shf_l_clamp, "shf.l.clamp.b32", U32, U32, U32, U32)
+UNIT_3(shf_r_clamp, "shf.r.clamp.b32", U32, U32, U32, U32)
+UNIT_3(mad_hi_s32, "mad.hi.s32", S32, S32, S32, S32)
+UNIT_3(mad_wide_s32, "mad.wide.s32", S64, S32, S32, S64)
+UNIT_2(mul_hi_u64, "mul.hi.u64", U64, U64, U64)
+UNIT_2(mul_hi_s64, "mul.hi.s64", S64, S64, S64)
+UNIT_2(div_s64, "div.s64", S64, S64, S64)
+UNIT_2(rem_s64, "rem.s64", S64, S64, S64)
+UNIT_2(rem_u32, "rem.u32", U32, U32, U32)
+UNIT_2(shl_b32, "shl.b32", U32, U32, U32)
+UNIT_2(shr_s32, "shr.s32", S32, S32, U32)
+UNIT_2(add_sat_s32, "add.sat.s32", S32, S32, S32)
+UNIT_1(bfind_s32, "bfind.s32", U32, S32)
+UNIT_1(bfind_shift_u32, "bfind.shiftamt.u32", U32, U32)
+UNIT_1(brev_b32, "brev.b32", U32, U32)
+UNIT_1(clz_b64, "clz.b64", U32, U64)
+UNIT_1(popc_b64, "popc.b64", U32, U64)
+
+UNIT_3(fma_rn_f32, "fma.rn.f32", F32, F32, F32, F32)
+UNIT_3(fma_rn_f64, "fma.rn.f64", F64, F64, F64, F64)
+UNIT_2(add_rz_f32, "add.rz.f32", F32, F32, F32)
+UNIT_2(add_rp_f32, "add.rp.f32", F32, F32, F32)
+UNIT_2(add_rm_f64, "add.rm.f64", F64, F64, F64)
+UNIT_2(mul_f32, "mul.f32", F32, F32, F32)
+UNIT_2(mul_ftz_f32, "mul.ftz.f32", F32, F32, F32)
+UNIT_2(add_sat_f32, "add.sat.f32", F32, F32, F32)
+UNIT_2(min_f32, "min.f32", F32, F32, F32)
+UNIT_2(max_f32, "max.f32", F32, F32, F32)
+UNIT_2(max_nan_f32, "max.NaN.f32", F32, F32, F32)
+UNIT_2(div_rn_f64, "div.rn.f64", F64, F64, F64)
+UNIT_2(copysign_f32, "copysign.f32", F32, F32, F32)
+UNIT_1(sqrt_rn_f32, "sqrt.rn.f32", F32, F32)
+UNIT_1(ex2_f32, "ex2.approx.f32", F32, F32)
+UNIT_1(ex2_ftz_f32, "ex2.approx.ftz.f32", F32, F32)
+UNIT_1(lg2_f32, "lg2.approx.f32", F32, F32)
+
+UNIT_1(cvt_rni_s32_f32, "cvt.rni.s32.f32", S32, F32)
+UNIT_1(cvt_rzi_s32_f32, "cvt.rzi.s32.f32", S32, F32)
+UNIT_1(cvt_rmi_s32_f32, "cvt.rmi.s32.f32", S32, F32)
+UNIT_1(cvt_rpi_u32_f32, "cvt.rpi.u32.f32", U32, F32)
+UNIT_1(cvt_rzi_s64_f64, "cvt.rzi.s64.f64", S64, F64)
+UNIT_1(cvt_rni_f32, "cvt.rni.f32.f32", F32, F32)
+UNIT_1(cvt_sat_f32, "cvt.sat.f32.f32", F32, F32)
+UNIT_1(cvt_rz_f32_f64, "cvt.rz.f32.f64", F32, F64)
+UNIT_1(cvt_rp_f32_s32, "cvt.rp.f32.s32", F32, S32)
+UNIT_1(cvt_sat_s8_s32, "cvt.sat.s8.s32", S32, S32)
+UNIT_1(cvt_s8, "cvt.s32.s8", S32, S32)
+UNIT_1(cvt_rn_f16_f32, "cvt.rn.f16.f32", U16, F32)
+UNIT_1(cvt_rz_f16_f32, "cvt.rz.f16.f32", U16, F32)
+UNIT_1(cvt_f32_f16, "cvt.f32.f16", F32, U16)
+UNIT_1(cvt_rn_bf16_f32, "cvt.rn.bf16.f32", U16, F32)
+UNIT_2(cvt_f16x2, "cvt.rn.f16x2.f32", U32, F32, F32)
+UNIT_3(fma_f16, "fma.rn.f16", U16, U16, U16, U16)
+UNIT_2(add_f16, "add.f16", U16, U16, U16)
 
 namespace {
-
-// Result of one instruction "op result, a, b, c;" with operands in registers of the given kinds.
-#define UNIT_1(name, op, R, r, A, a)                        \
-  __global__ void name##_kernel(R* out, const A* x) {       \
-    R result;                                               \
-    asm(op " %0, %1;" : "=" r(result) : a(x[threadIdx.x])); \
-    out[threadIdx.x] = result;                              \
-  }
-#define UNIT_2(name, op, R, r, A, a, B, b)                                         \
-  __global__ void name##_kernel(R* out, const A* x, const B* y) {                  \
-    R result;                                                                      \
-    asm(op " %0, %1, %2;" : "=" r(result) : a(x[threadIdx.x]), b(y[threadIdx.x])); \
-    out[threadIdx.x] = result;                                                     \
-  }
-#define UNIT_3(name, op, R, r, A, a, B, b, C, c)                                                          \
-  __global__ void name##_kernel(R* out, const A* x, const B* y, const C* z) {                             \
-    R result;                                                                                             \
-    asm(op " %0, %1, %2, %3;" : "=" r(result) : a(x[threadIdx.x]), b(y[threadIdx.x]), c(z[threadIdx.x])); \
-    out[threadIdx.x] = result;                                                                            \
-  }
-
-UNIT_3(bfe_u32, "bfe.u32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(bfe_s32, "bfe.s32", int32_t, "r", int32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(bfe_s64, "bfe.s64", int64_t, "l", int64_t, "l", uint32_t, "r", uint32_t, "r")
-UNIT_3(prmt, "prmt.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(shf_l_wrap, "shf.l.wrap.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(shf_r_wrap, "shf.r.wrap.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(shf_l_clamp, "shf.l.clamp.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(shf_r_clamp, "shf.r.clamp.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_3(mad_hi_s32, "mad.hi.s32", int32_t, "r", int32_t, "r", int32_t, "r", int32_t, "r")
-UNIT_3(mad_wide_s32, "mad.wide.s32", int64_t, "l", int32_t, "r", int32_t, "r", int64_t, "l")
-UNIT_2(mul_hi_u64, "mul.hi.u64", uint64_t, "l", uint64_t, "l", uint64_t, "l")
-UNIT_2(mul_hi_s64, "mul.hi.s64", int64_t, "l", int64_t, "l", int64_t, "l")
-UNIT_2(div_s64, "div.s64", int64_t, "l", int64_t, "l", int64_t, "l")
-UNIT_2(rem_s64, "rem.s64", int64_t, "l", int64_t, "l", int64_t, "l")
-UNIT_2(rem_u32, "rem.u32", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_2(shl_b32, "shl.b32", uint32_t, "r", uint32_t, "r", uint32_t, "r")
-UNIT_2(shr_s32, "shr.s32", int32_t, "r", int32_t, "r", uint32_t, "r")
-UNIT_2(add_sat_s32, "add.sat.s32", int32_t, "r", int32_t, "r", int32_t, "r")
-UNIT_1(bfind_s32, "bfind.s32", uint32_t, "r", int32_t, "r")
-UNIT_1(bfind_shift_u32, "bfind.shiftamt.u32", uint32_t, "r", uint32_t, "r")
-UNIT_1(brev_b32, "brev.b32", uint32_t, "r", uint32_t, "r")
-UNIT_1(clz_b64, "clz.b64", uint32_t, "r", uint64_t, "l")
-UNIT_1(popc_b64, "popc.b64", uint32_t, "r", uint64_t, "l")
-
-UNIT_3(fma_rn_f32, "fma.rn.f32", float, "f", float, "f", float, "f", float, "f")
-UNIT_3(fma_rn_f64, "fma.rn.f64", double, "d", double, "d", double, "d", double, "d")
-UNIT_2(add_rz_f32, "add.rz.f32", float, "f", float, "f", float, "f")
-UNIT_2(add_rp_f32, "add.rp.f32", float, "f", float, "f", float, "f")
-UNIT_2(add_rm_f64, "add.rm.f64", double, "d", double, "d", double, "d")
-UNIT_2(mul_f32, "mul.f32", float, "f", float, "f", float, "f")
-UNIT_2(mul_ftz_f32, "mul.ftz.f32", float, "f", float, "f", float, "f")
-UNIT_2(add_sat_f32, "add.sat.f32", float, "f", float, "f", float, "f")
-UNIT_2(min_f32, "min.f32", float, "f", float, "f", float, "f")
-UNIT_2(max_f32, "max.f32", float, "f", float, "f", float, "f")
-UNIT_2(max_nan_f32, "max.NaN.f32", float, "f", float, "f", float, "f")
-UNIT_2(div_rn_f64, "div.rn.f64", double, "d", double, "d", double, "d")
-UNIT_2(copysign_f32, "copysign.f32", float, "f", float, "f", float, "f")
-UNIT_1(sqrt_rn_f32, "sqrt.rn.f32", float, "f", float, "f")
-UNIT_1(ex2_f32, "ex2.approx.f32", float, "f", float, "f")
-UNIT_1(ex2_ftz_f32, "ex2.approx.ftz.f32", float, "f", float, "f")
-UNIT_1(lg2_f32, "lg2.approx.f32", float, "f", float, "f")
-
-UNIT_1(cvt_rni_s32_f32, "cvt.rni.s32.f32", int32_t, "r", float, "f")
-UNIT_1(cvt_rzi_s32_f32, "cvt.rzi.s32.f32", int32_t, "r", float, "f")
-UNIT_1(cvt_rmi_s32_f32, "cvt.rmi.s32.f32", int32_t, "r", float, "f")
-UNIT_1(cvt_rpi_u32_f32, "cvt.rpi.u32.f32", uint32_t, "r", float, "f")
-UNIT_1(cvt_rzi_s64_f64, "cvt.rzi.s64.f64", int64_t, "l", double, "d")
-UNIT_1(cvt_rni_f32, "cvt.rni.f32.f32", float, "f", float, "f")
-UNIT_1(cvt_sat_f32, "cvt.sat.f32.f32", float, "f", float, "f")
-UNIT_1(cvt_rz_f32_f64, "cvt.rz.f32.f64", float, "f", double, "d")
-UNIT_1(cvt_rp_f32_s32, "cvt.rp.f32.s32", float, "f", int32_t, "r")
-UNIT_1(cvt_sat_s8_s32, "cvt.sat.s8.s32", int32_t, "r", int32_t, "r")
-UNIT_1(cvt_s8, "cvt.s32.s8", int32_t, "r", int32_t, "r")
-UNIT_1(cvt_rn_f16_f32, "cvt.rn.f16.f32", uint16_t, "h", float, "f")
-UNIT_1(cvt_rz_f16_f32, "cvt.rz.f16.f32", uint16_t, "h", float, "f")
-UNIT_1(cvt_f32_f16, "cvt.f32.f16", float, "f", uint16_t, "h")
-UNIT_1(cvt_rn_bf16_f32, "cvt.rn.bf16.f32", uint16_t, "h", float, "f")
-UNIT_2(cvt_f16x2, "cvt.rn.f16x2.f32", uint32_t, "r", float, "f", float, "f")
-UNIT_3(fma_f16, "fma.rn.f16", uint16_t, "h", uint16_t, "h", uint16_t, "h", uint16_t, "h")
-UNIT_2(add_f16, "add.f16", uint16_t, "h", uint16_t, "h", uint16_t, "h")
 
 __global__ void bfi_kernel(uint32_t* out, const uint32_t* x, const uint32_t* y, const uint32_t* position,
                            const uint32_t* length) {
@@ -166,95 +142,20 @@ extern "C" {
 
 const char* last_report() { return cudaGetErrorString(cudaErrorLaunchFailure); }
 
-}  // extern "C"
-
-namespace {
-template <typename R, typename... T, typename... P>
-int launch(void (*kernel)(R*, const T*...), int count, void* out, P... inputs) {
-  kernel<<<1, count>>>(static_cast<R*>(out), static_cast<const T*>(inputs)...);
-  return cudaGetLastError();
-}
-}  // namespace
-
-#define LAUNCH_1(name) \
-  int name(int count, void* out, void* x) { return launch(name##_kernel, count, out, x); }
-#define LAUNCH_2(name) \
-  int name(int count, void* out, void* x, void* y) { return launch(name##_kernel, count, out, x, y); }
-#define LAUNCH_3(name) \
-  int name(int count, void* out, void* x, void* y, void* z) { return launch(name##_kernel, count, out, x, y, z); }
-
-extern "C" {
-LAUNCH_3(bfe_u32)
-LAUNCH_3(bfe_s32)
-LAUNCH_3(bfe_s64)
-LAUNCH_3(prmt)
-LAUNCH_3(shf_l_wrap)
-LAUNCH_3(shf_r_wrap)
-LAUNCH_3(shf_l_clamp)
-LAUNCH_3(shf_r_clamp)
-LAUNCH_3(mad_hi_s32)
-LAUNCH_3(mad_wide_s32)
-LAUNCH_2(mul_hi_u64)
-LAUNCH_2(mul_hi_s64)
-LAUNCH_2(div_s64)
-LAUNCH_2(rem_s64)
-LAUNCH_2(rem_u32)
-LAUNCH_2(shl_b32)
-LAUNCH_2(shr_s32)
-LAUNCH_2(add_sat_s32)
-LAUNCH_1(bfind_s32)
-LAUNCH_1(bfind_shift_u32)
-LAUNCH_1(brev_b32)
-LAUNCH_1(clz_b64)
-LAUNCH_1(popc_b64)
-LAUNCH_3(fma_rn_f32)
-LAUNCH_3(fma_rn_f64)
-LAUNCH_2(add_rz_f32)
-LAUNCH_2(add_rp_f32)
-LAUNCH_2(add_rm_f64)
-LAUNCH_2(mul_f32)
-LAUNCH_2(mul_ftz_f32)
-LAUNCH_2(add_sat_f32)
-LAUNCH_2(min_f32)
-LAUNCH_2(max_f32)
-LAUNCH_2(max_nan_f32)
-LAUNCH_2(div_rn_f64)
-LAUNCH_2(copysign_f32)
-LAUNCH_1(sqrt_rn_f32)
-LAUNCH_1(ex2_f32)
-LAUNCH_1(ex2_ftz_f32)
-LAUNCH_1(lg2_f32)
-LAUNCH_1(cvt_rni_s32_f32)
-LAUNCH_1(cvt_rzi_s32_f32)
-LAUNCH_1(cvt_rmi_s32_f32)
-LAUNCH_1(cvt_rpi_u32_f32)
-LAUNCH_1(cvt_rzi_s64_f64)
-LAUNCH_1(cvt_rni_f32)
-LAUNCH_1(cvt_sat_f32)
-LAUNCH_1(cvt_rz_f32_f64)
-LAUNCH_1(cvt_rp_f32_s32)
-LAUNCH_1(cvt_sat_s8_s32)
-LAUNCH_1(cvt_s8)
-LAUNCH_1(cvt_rn_f16_f32)
-LAUNCH_1(cvt_rz_f16_f32)
-LAUNCH_1(cvt_f32_f16)
-LAUNCH_1(cvt_rn_bf16_f32)
-LAUNCH_2(cvt_f16x2)
-LAUNCH_3(fma_f16)
-LAUNCH_2(add_f16)
-LAUNCH_3(lop3)
-LAUNCH_2(add_carry)
-LAUNCH_1(scopes)
-LAUNCH_1(collectives)
-LAUNCH_1(math)
-
+int lop3(int count, void* out, void* x, void* y, void* z) { return launch(lop3_kernel, count, out, x, y, z); }
+int add_carry(int count, void* out, void* x, void* y) { return launch(add_carry_kernel, count, out, x, y); }
+int scopes(int count, void* out, void* x) { return launch(scopes_kernel, count, out, x); }
+int collectives(int count, void* out, void* x) { return launch(collectives_kernel, count, out, x); }
+int math(int count, void* out, void* x) { return launch(math_kernel, count, out, x); }
 int bfi(int count, void* out, void* x, void* y, void* position, void* length) {
   return launch(bfi_kernel, count, out, x, y, position, length);
 }
+
 int shuffle_mode(int mode, uint32_t* out, const uint32_t* x, uint32_t b, uint32_t c) {
   void (*const kernels[])(uint32_t*, const uint32_t*, uint32_t, uint32_t) = {shuffle_kernel<0>, shuffle_kernel<1>,
                                                                              shuffle_kernel<2>, shuffle_kernel<3>};
   kernels[mode]<<<1, 32>>>(out, x, b, c);
   return cudaGetLastError();
 }
+
 }  // extern "C"

@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr int kDefaultSharedBytes = 48 * 1024;  // static and dynamic, until a kernel asks for more
+constexpr unsigned kDefaultSharedBytes = 48 * 1024;  // static and dynamic, until a kernel asks for more
 constexpr unsigned kMaxGridX = 2147483647, kMaxGridYZ = 65535, kMaxBlockZ = 64;
 
 struct RegisteredKernel {
@@ -70,6 +70,10 @@ cudaError_t check_launch(const ptx::Kernel& kernel, int dynamic_limit, dim3 grid
   if (grid.x > kMaxGridX || grid.y > kMaxGridYZ || grid.z > kMaxGridYZ) {
     return refuse(kernel, configuration, format("grid (%u,%u,%u) is too large", grid.x, grid.y, grid.z));
   }
+  if (ptx::u64(grid.x) * grid.y > UINT32_MAX / grid.z) {
+    return refuse(kernel, cudaErrorNotSupported,
+                  format("grid (%u,%u,%u) has more blocks than can be counted here", grid.x, grid.y, grid.z));
+  }
   const ptx::u64 threads = ptx::u64(block.x) * block.y * block.z;
   if (threads > ptx::kMaxThreads || block.z > kMaxBlockZ) {
     return refuse(kernel, configuration, format("block (%u,%u,%u) is too large", block.x, block.y, block.z));
@@ -84,6 +88,10 @@ cudaError_t check_launch(const ptx::Kernel& kernel, int dynamic_limit, dim3 grid
     return refuse(kernel, cudaErrorInvalidValue,
                   format("block (%u,%u,%u) is not the required (%u,%u,%u)", block.x, block.y, block.z, required[0],
                          required[1], required[2]));
+  }
+  if (kernel.static_bytes > kDefaultSharedBytes) {  // what ptxas says on the way to a GPU
+    return refuse(kernel, cudaErrorInvalidValue,
+                  format("%u bytes of static shared memory are more than there is", kernel.static_bytes));
   }
   const size_t allowed = dynamic_limit >= 0 ? dynamic_limit : kDefaultSharedBytes - kernel.static_bytes;
   if (dynamic_bytes > allowed) {
@@ -255,6 +263,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 // cudaMalloc promises 256-byte alignment. Fresh memory is poisoned like shared memory.
 cudaError_t cudaMalloc(void** pointer, size_t size) {
   const size_t rounded = (size + 255) / 256 * 256;
+  if (rounded < size) return remember(cudaErrorMemoryAllocation);
   *pointer = rounded ? std::aligned_alloc(256, rounded) : nullptr;
   if (rounded && !*pointer) return remember(cudaErrorMemoryAllocation);
   if (rounded) std::memset(*pointer, 0xFF, rounded);

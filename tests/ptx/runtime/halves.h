@@ -102,6 +102,11 @@ inline u16 ex2_half(u16 a) {
   return narrow<Format>(std::exp2(widen<Format>(a)));
 }
 template <typename Format>
+inline u16 ex2_ftz_half(u16 a) {
+  const u16 power = ex2_half<Format>(a);
+  return power & Format::kInfinity ? power : 0;
+}
+template <typename Format>
 inline u16 tanh_half(u16 a) {
   return narrow<Format>(std::tanh(widen<Format>(a)));
 }

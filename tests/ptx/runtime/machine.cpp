@@ -125,7 +125,6 @@ void start_block() {
     warp.threads = &m.threads[w * kWarpSize];
     warp.exists = warp.alive = warp.runnable = lanes == kWarpSize ? ~0u : (1u << lanes) - 1;
     warp.waiting = 0;
-    for (Gathering& gathering : warp.gatherings) gathering = Gathering();
     reset_clocks(warp.clocks);
   }
   for (u32 index = 0; index < count; ++index) {
@@ -188,8 +187,8 @@ void report_deadlock() {
   std::string details;
   if (in_warp) {
     const Warp& warp = *in_warp->warp;
-    const u32 mask = warp.waiting_mask[in_warp->lane], missing = mask & ~warp.waiting;
-    details = format("lanes 0x%08x of mask 0x%08x never come", missing, mask);
+    const u32 mask = warp.waiting_mask[in_warp->lane];
+    details = format("lanes 0x%08x of mask 0x%08x never come", mask & ~waiting_for(warp, mask), mask);
   }
   if (in_barrier && in_warp) {
     details += "; " + describe_thread(in_barrier->index) + " waits in a barrier at " + describe(in_barrier->site);

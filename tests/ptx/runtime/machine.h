@@ -54,17 +54,13 @@ struct Thread {
   Context context;
 };
 
-// Lanes gather in the slot of their mask's lowest lane.
-struct Gathering {
-  u32 mask = 0, arrived = 0;
-  Collective operation = Collective::sync;
-};
-
+// Several collectives may be waited for at once: lanes that leave one early wait in a later one of a larger mask. A
+// lane waits in one at a time, so those that wait for the same mask wait for each other.
 struct Warp {
   Thread* threads;  // its first
   u32 exists, alive, runnable, waiting;
-  Gathering gatherings[kWarpSize];
-  u32 waiting_mask[kWarpSize];  // of each waiting lane
+  u32 waiting_mask[kWarpSize];       // of each waiting lane
+  Collective waiting_in[kWarpSize];  // likewise
   u64 values[kWarpSize], results[kWarpSize];
   u32 sources[kWarpSize];  // the lane that a shuffle reads
   LaneClocks clocks;
@@ -122,6 +118,9 @@ inline bool barrier_or(Thread* thread, u32 id, bool predicate, u32 site) {
 // All lanes of `mask` deposit a value; the last to arrive works out every lane's result, so no lane can see values of a
 // later collective, in whatever order the fibers run.
 u64 meet(Thread* thread, u32 mask, Collective operation, u64 value, u32 source, u32 site);
+
+// The lanes that wait in the collective of this mask.
+u32 waiting_for(const Warp& warp, u32 mask);
 
 struct Shuffled {
   u32 value;

@@ -313,7 +313,7 @@ void begin_block() {
 
 void next_phase() {
   ++phase;
-  if (lane_sets.size() > 1) lane_sets.resize(1);
+  lane_sets.erase(lane_sets.begin() + 1, lane_sets.end());
 }
 
 void record_access(Thread* thread, const char* address, u32 bytes, Access access, bool shared, u32 site) {

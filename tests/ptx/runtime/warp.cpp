@@ -99,45 +99,50 @@ void check_mask(Thread* thread, u32 mask, Collective operation, u32 site) {
           format("mask %s names lane %u, which %s", lane_list(mask).c_str(), lane,
                  warp.exists >> lane & 1 ? "has exited" : "does not exist"));
   }
+  // A lane of this mask may still be in an earlier collective without this lane: it comes later. With this lane in the
+  // other mask, each would wait for the other.
   for (u32 lanes = mask & warp.waiting; lanes; lanes &= lanes - 1) {
     const u32 lane = __builtin_ctz(lanes), other = warp.waiting_mask[lane];
-    if (other != mask) {
+    if (other != mask && other >> thread->lane & 1) {
       fault(thread, site, "wrong warp mask",
             format("lanes disagree on the mask: lane %u says %s, ", thread->lane, lane_list(mask).c_str()) +
                 format("lane %u says %s at %s", lane, lane_list(other).c_str(),
                        describe(warp.threads[lane].site).c_str()));
     }
-  }
-  const Gathering& gathering = warp.gatherings[__builtin_ctz(mask)];
-  if (gathering.arrived && gathering.operation != operation) {
-    const u32 lane = __builtin_ctz(gathering.arrived);
-    fault(thread, site, "wrong warp collective",
-          format("lanes meet in different collectives: lane %u in %s, lane %u in %s at ", thread->lane,
-                 name_of(operation), lane, name_of(gathering.operation)) +
-              describe(warp.threads[lane].site));
+    if (other == mask && warp.waiting_in[lane] != operation) {
+      fault(thread, site, "wrong warp collective",
+            format("lanes meet in different collectives: lane %u in %s, lane %u in %s at ", thread->lane,
+                   name_of(operation), lane, name_of(warp.waiting_in[lane])) +
+                describe(warp.threads[lane].site));
+    }
   }
 }
 
 }  // namespace
 
+u32 waiting_for(const Warp& warp, u32 mask) {
+  u32 found = 0;
+  for (u32 lanes = mask & warp.waiting; lanes; lanes &= lanes - 1) {
+    const u32 lane = __builtin_ctz(lanes);
+    if (warp.waiting_mask[lane] == mask) found |= 1u << lane;
+  }
+  return found;
+}
+
 u64 meet(Thread* thread, u32 mask, Collective operation, u64 value, u32 source, u32 site) {
   Warp& warp = *thread->warp;
   const u32 lane = thread->lane;
   check_mask(thread, mask, operation, site);
-  Gathering& gathering = warp.gatherings[__builtin_ctz(mask)];
-  gathering.mask = mask;
-  gathering.operation = operation;
-  gathering.arrived |= 1u << lane;
   warp.values[lane] = value;
   warp.sources[lane] = source;
-  if (gathering.arrived == mask) {
+  if ((waiting_for(warp, mask) | 1u << lane) == mask) {
     complete(warp, mask, operation);
-    gathering.arrived = 0;
     warp.waiting &= ~mask;
     release(warp, mask);
   } else {
     warp.waiting |= 1u << lane;
     warp.waiting_mask[lane] = mask;
+    warp.waiting_in[lane] = operation;
     wait(thread, site);
   }
   return warp.results[lane];
