@@ -90,3 +90,4 @@ def test_info_names_what_runs():
     found = s2sfast.info()
     assert found["isa"] in found["isas_found"]
     assert found["torch"].startswith("2.")
+    assert bool(found["cuda_archs"]) == bool(found["cuda_toolkit"])
