@@ -100,8 +100,9 @@ step() { # LIMIT NAME COMMAND...: runs it for so many seconds at most, into NAME
 last() { grep -v '^ *$' "$results/$1.log" | tail -n 1 | cut -c1-160; }
 
 capability=$("$PYTHON" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
-export S2SFAST_CUDA=1 S2SFAST_CUDA_ARCHS=${S2SFAST_CUDA_ARCHS:-$capability}
-step 300 build "$PYTHON" setup.py build_ext --inplace || { say "nothing else can run"; exit 1; }
+export S2SFAST_CUDA_ARCHS=${S2SFAST_CUDA_ARCHS:-$capability}
+# Of the build alone: for the tests it would mean that they must have the disassemblers, too.
+step 300 build env S2SFAST_CUDA=1 "$PYTHON" setup.py build_ext --inplace || { say "nothing else can run"; exit 1; }
 
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 # the tests ask torch for deterministic algorithms
 pytest=("$PYTHON" -m pytest -p no:cacheprovider -q)
