@@ -33,6 +33,22 @@ def sample(op: Op, case, dtype: torch.dtype | None = None, seed: int = 0):
     return op.sample(dtype or op.dtypes[0], str(torch.get_default_device()), generator, **case.sizes, **case.options)
 
 
+def normals(seed: int):
+    """A function of sizes that draws normal numbers, the same on every device."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return lambda *size: torch.randn(size, generator=generator, device="cpu").to(torch.get_default_device())
+
+
+def integers(seed: int):
+    """A function of bounds and size that draws integers, the same on every device."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+
+    def draw(low: int, high: int, size: tuple[int, ...]) -> torch.Tensor:
+        return torch.randint(low, high, size, generator=generator, device="cpu").to(torch.get_default_device())
+
+    return draw
+
+
 def settled(function):
     """`function`, but a fault that a device finds late is raised before it returns."""
 

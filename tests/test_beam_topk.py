@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import s2sfast
 from s2sfast import Pruning, reference
 from s2sfast.cases import beam_topk as table
-from tests.over import sample, settled
+from tests.over import normals, sample, settled
 
 BOTH = pytest.mark.parametrize("topk", [s2sfast.beam_topk, reference.beam_topk], ids=["fast", "reference"])
 
@@ -18,12 +18,6 @@ BOTH = pytest.mark.parametrize("topk", [s2sfast.beam_topk, reference.beam_topk],
 def logs(*rows: list[float]) -> torch.Tensor:
     """One sentence of beams, from probabilities."""
     return torch.tensor([rows]).log()
-
-
-def normals(seed: int):
-    """Normal numbers, the same on every device."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return lambda *size: torch.randn(size, generator=generator, device="cpu").to(torch.get_default_device())
 
 
 @BOTH

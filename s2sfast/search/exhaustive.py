@@ -53,7 +53,7 @@ def exhaustive_search(
         raise ValueError("exhaustive_search: expected one max_length for all sentences; got a tensor")
     stats = SearchStats()
     if not a.batch:
-        return _ranked([_Sequences.empty(0)], a, stats)
+        return _ranked([_Sequences.empty(0, a.device)], a, stats)
     return _ranked(_enumerate(a, stats), a, stats)
 
 
@@ -66,9 +66,9 @@ class _Sequences(NamedTuple):
     finished: bool
 
     @staticmethod
-    def empty(batch: int) -> _Sequences:
-        none = torch.zeros((batch, 1, 0), dtype=torch.float32)
-        return _Sequences(none.long(), torch.zeros((batch, 1), dtype=torch.float32), none, False)
+    def empty(batch: int, device: torch.device) -> _Sequences:
+        none = torch.zeros((batch, 1, 0), dtype=torch.float32, device=device)
+        return _Sequences(none.long(), torch.zeros((batch, 1), dtype=torch.float32, device=device), none, False)
 
     def grown(self, gains: Tensor, columns: Tensor, finished: bool) -> _Sequences:
         """Every sequence continued by every column; gains (B, M, V) float64."""
@@ -82,7 +82,7 @@ class _Sequences(NamedTuple):
 
 def _enumerate(a: check.Arguments, stats: SearchStats) -> list[_Sequences]:
     """All sequences that ended, by length, then those that did not, at max_length."""
-    model, state, going = Stepper(a, stats), a.state, _Sequences.empty(a.batch)
+    model, state, going = Stepper(a, stats), a.state, _Sequences.empty(a.batch, a.device)
     for i in range(a.prefix.shape[1] - 1):
         state = model.step(a.prefix[:, i], state, a.memory).state
     tokens, found = a.prefix[:, -1], []
@@ -93,12 +93,12 @@ def _enumerate(a: check.Arguments, stats: SearchStats) -> list[_Sequences]:
             got = f"V={V}, max_length={a.max_length}, B={a.batch}"
             raise ValueError(f"{a.name}: expected at most {_MOST_SEQUENCES} sequences; got {got}")
         gains = _log_probs(logits, a.temperature, model.where()).reshape(a.batch, -1, V)
-        ends = a.is_eos(torch.arange(V))
+        ends = a.is_eos(torch.arange(V, device=a.device))
         if t > a.min_length:
             found.append(going.grown(gains, ends.nonzero().flatten(), True))
         others = (~ends).nonzero().flatten()
         going = going.grown(gains, others, False)
-        rows = torch.arange(logits.shape[0]).repeat_interleave(len(others))
+        rows = torch.arange(logits.shape[0], device=a.device).repeat_interleave(len(others))
         state = trees.select_rows(state, a.state_dims, rows, logits.shape[0], "state")
         tokens = going.tokens[:, :, -1].reshape(-1)
     return [*found, going]

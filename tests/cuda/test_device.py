@@ -7,6 +7,7 @@ import torch
 
 import s2sfast
 from s2sfast import Pruning, reference
+from tests.over import integers
 
 
 def test_a_fault_does_not_stop_the_call_that_has_it():
@@ -120,18 +121,15 @@ def test_rows_that_start_anywhere_give_the_same_bits(dtype, offset):
 
 @pytest.mark.parametrize("beams", [4096, 4097, 6000])
 def test_backtrace_with_more_beams_than_are_staged(beams):
-    generator = torch.Generator("cpu").manual_seed(beams)
-    draw = lambda high, *size: torch.randint(high, size, generator=generator, device="cpu")  # noqa: E731
-    arguments = [draw(beams, 5, 2, beams), draw(100, 5, 2, beams), draw(beams, 2, 200)]
-    arguments = [x.to(torch.get_default_device()) for x in arguments]
+    draw = integers(beams)
+    arguments = draw(0, beams, (5, 2, beams)), draw(0, 100, (5, 2, beams)), draw(0, beams, (2, 200))
     assert torch.equal(s2sfast.backtrace(*arguments), reference.backtrace(*arguments))
 
 
 def test_backtrace_longer_than_one_chunk():
     """4,096 parents are staged at a time: 700 steps of 7 beams are two chunks, the second not full."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    parents, tokens = (torch.randint(7, (700, 2, 7), generator=generator, device="cpu") for _ in range(2))
+    draw = integers(0)
+    parents, tokens = draw(0, 7, (700, 2, 7)), draw(0, 7, (700, 2, 7))
     beams, steps = torch.tensor([[6, 0, 3], [1, 1, 5]]), torch.tensor([[700, 584, 585], [0, 1, 116]])
-    arguments = [x.to(torch.get_default_device()) for x in (parents, tokens, beams, steps)]
-    found = s2sfast.backtrace(*arguments[:3], steps=arguments[3])
-    assert torch.equal(found, reference.backtrace(*arguments[:3], steps=arguments[3]))
+    found = s2sfast.backtrace(parents, tokens, beams, steps=steps)
+    assert torch.equal(found, reference.backtrace(parents, tokens, beams, steps=steps))

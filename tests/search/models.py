@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.over import normals
+
 STATES = 4093  # a prime: the hash of a prefix picks one of so many rows
 
 
 @cache
 def random_table(vocab: int, seed: int, scale: float) -> Tensor:
-    return torch.randn(STATES, vocab, generator=torch.Generator().manual_seed(seed)) * scale
+    return normals(seed)(STATES, vocab) * scale
 
 
 class TableModel:
@@ -83,7 +85,7 @@ class MemoryModel(TableModel):
         self.sentences: list[int] = []  # dimension 0 of the memory at each call
 
     def make_memory(self, batch: int, seed: int = 5) -> Tensor:
-        return torch.randn(batch, self.positions, self.vocab, generator=torch.Generator().manual_seed(seed))
+        return normals(seed)(batch, self.positions, self.vocab)
 
     def __call__(self, tokens: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, state = super().__call__(tokens, state, memory)

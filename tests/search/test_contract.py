@@ -51,7 +51,7 @@ def test_a_batch_is_its_sentences_one_by_one_bit_for_bit_in_any_order(rule: str,
     model, options = TableModel(6, seed=1, bias={0: 1.0}), {"rules": rule, "pruning": pruning}
     batch = 9
     together = run(model, model.initial(batch), **options)
-    order = torch.randperm(batch, generator=torch.Generator().manual_seed(0)).tolist()
+    order = torch.randperm(batch, generator=torch.Generator("cpu").manual_seed(0), device="cpu").tolist()
     shuffled = run(model, model.initial(order), **options)
     assert len({int(n) for n in together.lengths[:, 0]}) > 1, "the sentences should end at different steps"
     for b in range(batch):

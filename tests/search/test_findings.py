@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from s2sfast import LengthPenalty, Pruning, beam_search, beam_topk, exhaustive_search, rules
+from tests.over import normals
 
-TABLE = torch.randn(50, 7, generator=torch.Generator().manual_seed(3)) * 2
+TABLE = normals(3)(50, 7) * 2
 
 
 def step(tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any]:
@@ -156,7 +157,7 @@ def test_the_op_says_what_type_is_wrong() -> None:
     logits, scores = torch.zeros(1, 2, 3), torch.zeros(1, 2)
     for arguments, options, message in (
         ((logits, scores, 3.0), {}, "expected an integer k; got 3.0"),
-        ((logits.numpy(), scores, 3), {}, "expected logits to be a tensor; got ndarray"),
+        ((logits.cpu().numpy(), scores, 3), {}, "expected logits to be a tensor; got ndarray"),
         ((logits, scores, 3), {"bias": 0.5}, "expected bias to be a tensor; got float"),
         ((logits, scores, 3), {"pruning": (0.6, 2.5)}, "expected pruning to be a Pruning"),
         ((logits.to(torch.complex64), scores, 3), {}, "expected floating logits"),

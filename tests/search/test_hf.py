@@ -29,6 +29,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from s2sfast import beam_search, rules
+from tests.over import integers
 
 STOPPING = (False, True, "never")
 
@@ -311,7 +312,7 @@ def both_options(case: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.mark.parametrize("case", SETTINGS)
 def test_gpt2_with_prompts_of_three_tokens(case: dict[str, Any]) -> None:
     model = tiny_gpt2(case["eos"])
-    prompts = torch.randint(4, VOCAB, (5, 3), generator=torch.Generator().manual_seed(7))
+    prompts = integers(7)(4, VOCAB, (5, 3))
     theirs, mine = both_options(case)
     state = {"past": torch.ones(5, 32, dtype=torch.int64), "length": torch.zeros(5, dtype=torch.int64)}
     same(beam_search(gpt2_step(model), state, start=prompts, **mine), hf_generate(model, prompts, **theirs), case)
@@ -320,7 +321,7 @@ def test_gpt2_with_prompts_of_three_tokens(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", SETTINGS[:3])
 def test_gpt2_with_ragged_prompts_which_generate_pads_on_the_left(case: dict[str, Any]) -> None:
     model, lengths = tiny_gpt2(case["eos"]), [4, 1, 3]
-    prompts = torch.randint(4, VOCAB, (3, 4), generator=torch.Generator().manual_seed(8))
+    prompts = integers(8)(4, VOCAB, (3, 4))
     left, mask = torch.ones(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.int64)
     for b, n in enumerate(lengths):
         left[b, 4 - n :], mask[b, 4 - n :] = prompts[b, :n], 1
@@ -333,7 +334,7 @@ def test_gpt2_with_ragged_prompts_which_generate_pads_on_the_left(case: dict[str
 @pytest.mark.parametrize("case", SETTINGS)
 def test_t5_with_a_shared_encoder_memory(case: dict[str, Any]) -> None:
     model = tiny_t5(case["eos"])
-    sources = torch.randint(4, VOCAB, (4, 6), generator=torch.Generator().manual_seed(9))
+    sources = integers(9)(4, VOCAB, (4, 6))
     theirs, mine = both_options(case)
     with torch.no_grad():
         memory = model.encoder(sources).last_hidden_state
