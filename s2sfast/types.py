@@ -26,6 +26,15 @@ class BeamCandidates(NamedTuple):
     """``(B, k)`` int64."""
 
 
+class AttentionOutput(NamedTuple):
+    """What an attention found; a 2-D query's has no dimension Q."""
+
+    context: Tensor
+    """``(B, Q, E)``, the weighted sums of the values, in the dtype of the query."""
+    weights: Tensor | None
+    """``(B, Q, T)``, each row sums to 1, or is 0 where everything is masked; None with ``need_weights=False``."""
+
+
 @dataclass(frozen=True)
 class Pruning:
     """Which candidates a beam search drops before it ranks them (Freitag & Al-Onaizan 2017, section 3).

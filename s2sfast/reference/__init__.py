@@ -1,6 +1,19 @@
 """What every op means, in plain PyTorch: same names, same signatures, no branch for speed."""
 
+from s2sfast.reference.additive_attention import additive_attention
+from s2sfast.reference.additive_scores import additive_scores
 from s2sfast.reference.backtrace import backtrace
 from s2sfast.reference.beam_topk import beam_topk
+from s2sfast.reference.bilinear_attention import bilinear_attention
+from s2sfast.reference.cosine_attention import cosine_attention
+from s2sfast.reference.dot_attention import dot_attention
 
-__all__ = ["backtrace", "beam_topk"]
+__all__ = [
+    "additive_attention",
+    "additive_scores",
+    "backtrace",
+    "beam_topk",
+    "bilinear_attention",
+    "cosine_attention",
+    "dot_attention",
+]
