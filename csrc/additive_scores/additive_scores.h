@@ -1,0 +1,60 @@
+#pragma once
+// Scores of additive attention (Bahdanau, Cho & Bengio 2015, appendix A.1.2; coverage as a feature: See, Liu & Manning
+// 2017, equation 11):
+//
+//   x[d] = query[b, q, d] + keys[b, t, d] + sum_c features[b, q, t, c] feature_weight[c, d]
+//   score[b, q, t] = sum_d v[d] tanh(x[d])
+//
+// and back, with u[d] = dscore v[d] (1 - tanh(x[d])^2):
+//
+//   dquery = sum_t u;  dkeys = sum_q u;  dv = sum_bqt dscore tanh(x);  dfeatures[c] = feature_weight[c] . u;
+//   dfeature_weight[c] = sum_bqt features[c] u
+//
+// One tanh for an element forward, one backward, where a piece is some columns of a sentence: all sums but those over
+// the sentences and of dfeatures are its own. Where dscore is 0, as at masked pairs, nothing is looked at.
+#include "attention/attention.h"
+
+namespace s2sfast {
+
+template <class T>
+struct AdditiveInputs {
+  AttentionSizes sizes;
+  int64_t width;                            // D
+  AttentionRows<const Real<T>> query;       // (B, Q, D)
+  AttentionRows<const T> keys;              // (B, T, D)
+  const Real<T>* v;                         // (D,)
+  int64_t channels = 0;                     // C; 0: no features
+  const T* features = nullptr;              // (B, Q, T, C)
+  int64_t feature_strides[3] = {};          // of B, Q, T in elements; the channels are neighbours
+  const Real<T>* feature_weight = nullptr;  // (C, D)
+
+  constexpr const T* features_of(int64_t b, int64_t q, int64_t t) const {
+    return features + b * feature_strides[0] + q * feature_strides[1] + t * feature_strides[2];
+  }
+};
+
+template <class R>
+struct AdditiveGradients {
+  R *query, *keys;    // (B, Q, D), (B, T, D)
+  R* v;               // (B, D), a part for each sentence
+  R* features;        // (groups, B, Q, T, C), a part for each group of columns
+  R* feature_weight;  // (B, C, D), a part for each sentence
+};
+
+// Columns of a piece of the backward. With features there are at most four groups, since each has a part of dfeatures.
+constexpr int64_t additive_group_width(int64_t width, int64_t channels) {
+  if (channels == 0) return 64;
+  const int64_t quarter = (width + 255) / 256 * 64;
+  return quarter < 128 ? 128 : quarter;
+}
+
+}  // namespace s2sfast
+
+S2SFAST_DECLARE_KERNELS(
+    // -inf where masked. A piece is a block of queries and one of positions, as in attention_dots.
+    template <class T> void additive_scores(const AdditiveInputs<T>&, const AttentionMask&, Real<T>* scores,
+                                            int64_t sentence, int64_t begin, int64_t end);
+    // A piece is a group of columns.
+    template <class T>
+    void additive_scores_backward(const AdditiveInputs<T>&, const AttentionMask&, const Real<T>* dscores,
+                                  const AdditiveGradients<Real<T>>&, int64_t sentence, int64_t begin, int64_t end);)

@@ -1,0 +1,76 @@
+#pragma once
+// What the attentions share: scores become weights, weights become a context, and gradients go back.
+//
+//   weights[b, q, t] = softmax over the allowed t of scores[b, q, t];   context[b, q] = sum_t weights[b, q, t]
+//   values[b, t]
+//
+// and from the gradients c of the context and w of the weights, with p = weights:
+//
+//   d[b, q, t] = w[b, q, t] + c[b, q] . values[b, t];   dscores = p (d - sum_t p d);   dvalues[b, t] = sum_q p c[b, q]
+//
+// The scores, then the weights, stand in one (B, Q, T) array; nothing of (B, Q, T, D) exists. A pair of query and
+// position that is masked is left out of every sum, so that it does not matter what stands there.
+#include <cstdint>
+
+#include "common/cpu/isa.h"
+#include "common/numbers.h"
+
+namespace s2sfast {
+
+struct AttentionSizes {
+  int64_t sentences, queries, positions;
+};
+
+// (B, rows, width); the numbers of a row are neighbours. Strides in elements.
+template <class T>
+struct AttentionRows {
+  T* data = nullptr;
+  int64_t width = 0, sentence_stride = 0, row_stride = 0;
+  constexpr T* row(int64_t sentence, int64_t i) const { return data + sentence * sentence_stride + i * row_stride; }
+};
+
+// Which positions a query may attend to: those below the sentence's length that `allowed` does not forbid.
+struct AttentionMask {
+  const bool* allowed = nullptr;  // null: all
+  int64_t sentence_stride = 0, query_stride = 0, position_stride = 0;
+  const int64_t* lengths = nullptr;  // (B,) in [0, T], or null
+
+  constexpr bool one_for_all_queries() const { return !allowed || query_stride == 0; }
+  constexpr int64_t length(int64_t sentence, int64_t positions) const {
+    return lengths ? lengths[sentence] : positions;
+  }
+  // Of a position below the length.
+  constexpr bool allows(int64_t sentence, int64_t query, int64_t position) const {
+    return !allowed || allowed[sentence * sentence_stride + query * query_stride + position * position_stride];
+  }
+};
+
+// The work on a sentence is cut into pieces of these sizes, whatever the number of threads.
+inline constexpr int64_t kAttentionQueries = 16, kAttentionPositions = 64, kAttentionColumns = 128;
+constexpr int64_t attention_blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+}  // namespace s2sfast
+
+// Each works on pieces [begin, end) of one sentence. R is Real<T>.
+S2SFAST_DECLARE_KERNELS(
+    // out[q, t] = scale x[q] . y[t], `masked` where masked. A piece is a block of queries and one of positions.
+    template <class T> void attention_dots(const AttentionSizes&, const AttentionMask&, double scale,
+                                           AttentionRows<const Real<T>> x, AttentionRows<const T> y, Real<T> masked,
+                                           Real<T>* out, int64_t sentence, int64_t begin, int64_t end);
+    // Scores to weights in place, subnormal ones to 0. A piece is a query.
+    template <class R> void attention_softmax(const AttentionSizes&, const AttentionMask&, R* scores, int64_t sentence,
+                                              int64_t begin, int64_t end);
+    // d to dscores in place, subnormal ones to 0; `more` is null or added to d. A piece is a query.
+    template <class R> void attention_softmax_backward(const AttentionSizes&, const R* weights, const R* more, R* d,
+                                                       int64_t sentence, int64_t begin, int64_t end);
+    // out[q] = sum_t weights[q, t] y[t]. A piece is a block of queries and one of columns.
+    template <class T>
+    void attention_sum(const AttentionSizes&, const AttentionMask&, const Real<T>* weights, AttentionRows<const T> y,
+                       AttentionRows<Real<T>> out, int64_t sentence, int64_t begin, int64_t end);
+    // out[t] = sum_q weights[q, t] x[q], or added to it. A piece is a block of positions.
+    template <class R>
+    void attention_spread(const AttentionSizes&, const AttentionMask&, const R* weights, AttentionRows<const R> x,
+                          bool add, AttentionRows<R> out, int64_t sentence, int64_t begin, int64_t end);
+    // out[i] = sum_n parts[n, i], in this order. A piece is an i.
+    template <class R>
+    void attention_join(const R* parts, int64_t count, int64_t width, R* out, int64_t begin, int64_t end);)
