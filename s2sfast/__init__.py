@@ -13,6 +13,8 @@ from s2sfast.faults import synchronize
 from s2sfast.info import info
 from s2sfast.ops.backtrace import backtrace
 from s2sfast.ops.beam_topk import beam_topk
+from s2sfast.ops.pointer_mixture import pointer_mixture
+from s2sfast.ops.pointer_nll import pointer_nll
 from s2sfast.search import (
     BeamResult,
     LengthPenalty,
@@ -43,6 +45,8 @@ __all__ = [
     "exhaustive_search",
     "greedy_search",
     "info",
+    "pointer_mixture",
+    "pointer_nll",
     "reference",
     "rules",
     "synchronize",
