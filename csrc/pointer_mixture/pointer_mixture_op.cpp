@@ -75,7 +75,7 @@ std::tuple<Tensor, Tensor, Tensor> pointer_mixture_op(const Tensor& logits, cons
   const PointerTensors given{logits, weights, ids, gate};
   const PointerSizes s = checked_sizes(given, extended);
   const PointerDense held(given);
-  Tensor log_probs = new_tensor(logits, {s.rows, extended}, real_type(logits)),
+  Tensor log_probs = new_rows(logits, extended, real_type(logits)),
          lse = new_tensor(logits, {s.rows}, real_type(logits)),
          links = new_tensor(logits, {s.sources, s.positions}, ScalarType::Int);
   with_type_of(logits, [&]<class T>(T) {
@@ -131,7 +131,7 @@ std::tuple<Tensor, Tensor, Tensor> pointer_mixture_backward_op(const Tensor& gra
   const PointerDense held(given);
   const Tensor grad = dense_rows(grad_);
   const ScalarType type = logits.scalar_type();
-  Tensor by_logits = new_tensor(logits, {s.rows, s.vocab}, type),
+  Tensor by_logits = new_rows(logits, s.vocab, type),
          by_weights = new_tensor(logits, {s.rows, s.positions}, type), by_gate = new_tensor(logits, {s.rows}, type);
   with_type_of(logits, [&]<class T>(T) {
     const PointerMixtureInputs<T> inputs{held.inputs<T>(s), grad.size(1), in<int32_t>(links)};

@@ -4,6 +4,7 @@
 
 #include "common/cpu/scratch.h"
 #include "common/cuda_calls.h"
+#include "common/huge_pages.h"
 #include "common/torch.h"
 #include "pointer_mixture/pointer.h"
 
@@ -73,6 +74,13 @@ struct PointerDense {
 
 inline ScalarType real_type(const Tensor& t) {
   return t.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// A row of so many columns for each row of `like`: the memory that counts.
+inline Tensor new_rows(const Tensor& like, int64_t columns, ScalarType dtype) {
+  Tensor rows = new_tensor(like, {like.size(0), columns}, dtype);
+  if (rows.is_cpu()) prefer_huge_pages(rows.mutable_data_ptr(), rows.numel() * rows.element_size());
+  return rows;
 }
 
 // Calls run(T{}) for the numbers of a dtype that has been checked.

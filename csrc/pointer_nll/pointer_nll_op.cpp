@@ -101,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor> pointer_nll_backward_op(const Tensor& grad_, 
   const PointerDense held(given);
   const Tensor targets = dense(targets_), grad = dense(grad_);
   const ScalarType type = logits.scalar_type();
-  Tensor by_logits = new_tensor(logits, {s.rows, s.vocab}, type),
+  Tensor by_logits = new_rows(logits, s.vocab, type),
          by_weights = new_tensor(logits, {s.rows, s.positions}, type), by_gate = new_tensor(logits, {s.rows}, type);
   with_type_of(logits, [&]<class T>(T) {
     const PointerNllInputs<T> inputs{held.inputs<T>(s), in<int64_t>(targets), ignore_index};
