@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "common/cpu/isa.h"
+#include "common/cuda/fault.h"
 #include "common/numbers.h"
 #include "common/sum_of_exps.h"
 
@@ -45,6 +46,11 @@ struct PointerGradients {
   T *logits, *weights, *gate;  // (R, V), (R, T), (R,)
 };
 
+// On the device: the log-sum-exp of each row, by a workspace.
+size_t pointer_scan_cuda_workspace_bytes(const PointerSizes&);
+template <class T>
+int pointer_scan_cuda(const PointerInputs<T>&, Real<T>* lse, void* workspace, CudaTarget);
+
 // The work on a row is cut into pieces of so many columns, whatever the number of threads.
 inline constexpr int64_t kPointerPiece = 16384;
 constexpr int64_t pointer_pieces(int64_t columns) { return (columns + kPointerPiece - 1) / kPointerPiece; }
@@ -53,6 +59,11 @@ namespace {
 
 template <class R>
 constexpr R kMinusInf = -std::numeric_limits<R>::infinity();
+
+template <class T>
+constexpr Real<T> real_of(T x) {
+  return static_cast<Real<T>>(to_double(x));
+}
 
 template <class R>
 constexpr R log_sigmoid(R x) {

@@ -8,7 +8,7 @@
 // Equal ids of a source are linked, once for all of its rows, so that their weights add up in the order of positions:
 // links[t] >= 0 where t is the first position of its id. It, or its complement at the later ones, is the next position
 // of the id, or 0: there is none.
-#include "common/cuda/fault.h"
+#include "common/saturated.h"
 #include "pointer_mixture/pointer.h"
 
 namespace s2sfast {
@@ -33,12 +33,12 @@ struct PointerMixtureGradient {
 enum PointerMixtureCudaFault : int { kPointerMixtureBadId = 1 };
 int pointer_links_cuda(const PointerSizes&, PointerRows<const int64_t> ids, int64_t extended, int32_t* links,
                        CudaFault* faults, CudaTarget);
-size_t pointer_mixture_cuda_workspace_bytes(const PointerSizes&, int64_t extended);
 template <class T>
 int pointer_mixture_cuda(const PointerMixtureInputs<T>&, Real<T>* log_probs, Real<T>* lse, void* workspace, CudaTarget);
+// The workspace is pointer_scan_cuda's, and a number for each row.
 template <class T>
 int pointer_mixture_backward_cuda(const PointerMixtureInputs<T>&, const PointerMixtureGradient<T>&, void* workspace,
-                                  CudaTarget);
+                                  Real<T>* sums, CudaTarget);
 
 namespace {
 
@@ -54,6 +54,63 @@ constexpr void each_linked(const int32_t* links, int64_t first, Each each) {
     t = next_of(links[t]);
   } while (t);
 }
+
+// What a row's ids are mixed of.
+template <class T>
+struct PointerMixtureRow {
+  using R = Real<T>;
+  constexpr PointerMixtureRow(const PointerMixtureInputs<T>& in, int64_t row, R lse)
+      : logits(in.logits.row(row)),
+        weights(in.weights.row(row)),
+        ids(in.ids.row(in.sizes.source_of(row))),
+        links(in.links + in.sizes.source_of(row) * in.sizes.positions),
+        vocab(in.sizes.vocab),
+        lse(lse),
+        gate(real_of(in.gate[row])),
+        log_generate(log_sigmoid(gate)),
+        log_copy(log_sigmoid(-gate)) {}
+
+  constexpr R log_softmax_of(int64_t id) const {
+    return id < vocab ? log_softmax(real_of(logits[id]), lse) : kMinusInf<R>;
+  }
+  constexpr R generated(int64_t id) const { return log_generate + log_softmax_of(id); }
+  constexpr R mass(int64_t first) const {
+    double sum = 0;
+    each_linked(links, first, [&](int64_t t) { sum += to_double(weights[t]); });
+    return static_cast<R>(sum);
+  }
+  constexpr R log_prob(int64_t first) const { return log_mix(generated(ids[first]), log_copy, mass(first)); }
+  constexpr PointerShares<R> shares(int64_t first) const {
+    return shares_of(generated(ids[first]), log_copy, mass(first));
+  }
+  // The gradient of the logit of an id that is in the source; `sum`: of u s.
+  constexpr R logit_gradient(int64_t first, R given, R sum) const {
+    const PointerShares<R> mine = shares(first);
+    const R by_generated = mine.log_prob == kMinusInf<R> ? R(0) : given * mine.generated;
+    return by_generated - std::exp(log_softmax_of(ids[first])) * sum;
+  }
+
+  const T *logits, *weights;
+  const int64_t* ids;
+  const int32_t* links;
+  const int64_t vocab;
+  const R lse, gate, log_generate, log_copy;
+};
+
+// The gradient of each weight of an id, what it adds to the gradient by log(1 - p), and to that by log p beyond
+// `given`, which is counted already where the id can be generated.
+template <class T>
+struct PointerMixtureWeight {
+  Real<T> weight = 0;
+  double copied = 0, generated = 0;
+  constexpr PointerMixtureWeight(const PointerMixtureRow<T>& row, int64_t first, Real<T> given) {
+    const auto shares = row.shares(first);
+    if (shares.log_prob == kMinusInf<Real<T>>) return;  // what cannot be has no gradient, whatever is given
+    weight = given == 0 ? Real<T>(0) : saturated<T>(given * shares.slope);
+    copied = given * shares.copied;
+    if (row.generated(row.ids[first]) != kMinusInf<Real<T>>) generated = -copied;
+  }
+};
 
 }  // namespace
 }  // namespace s2sfast

@@ -17,46 +17,6 @@ struct Total<double> {
   void add(Doubles x) { sum += x; }
 };
 
-// One id of a row: how it is generated, and what is copied.
-template <class T>
-class Row {
- public:
-  using R = Real<T>;
-  Row(const PointerMixtureInputs<T>& in, int64_t row, R lse)
-      : logits_(in.logits.row(row)),
-        weights_(in.weights.row(row)),
-        ids(in.ids.row(in.sizes.source_of(row))),
-        links(in.links + in.sizes.source_of(row) * in.sizes.positions),
-        gate(to_real(R{}, in.gate[row])),
-        log_generate(log_sigmoid(gate)),
-        log_copy(log_sigmoid(-gate)),
-        vocab_(in.sizes.vocab),
-        lse_(lse) {}
-
-  R log_softmax(int64_t id) const {
-    return id < vocab_ ? s2sfast::log_softmax(to_real(R{}, logits_[id]), lse_) : kMinusInf<R>;
-  }
-  R generated(int64_t id) const { return log_generate + log_softmax(id); }
-  R mass(int64_t first) const {
-    double sum = 0;
-    each_linked(links, first, [&](int64_t t) { sum += to_double(weights_[t]); });
-    return static_cast<R>(sum);
-  }
-  PointerShares<R> shares(int64_t first) const { return shares_of(generated(ids[first]), log_copy, mass(first)); }
-
- private:
-  const T *logits_, *weights_;
-
- public:
-  const int64_t* ids;
-  const int32_t* links;
-  const R gate, log_generate, log_copy;
-
- private:
-  const int64_t vocab_;
-  const R lse_;
-};
-
 // The part of [begin, end) pieces that is below `columns`.
 struct Columns {
   Columns(int64_t begin, int64_t end, int64_t columns)
@@ -93,7 +53,7 @@ void pointer_mixture_generate(const PointerMixtureInputs<T>& in, int64_t row, Re
   const Columns all(begin, end, in.extended), words(begin, end, in.sizes.vocab);
   const T* logits = in.logits.row(row) + words.first;
   R* out = log_probs + row * in.extended + all.first;
-  const R log_generate = log_sigmoid(to_real(R{}, in.gate[row]));
+  const R log_generate = log_sigmoid(real_of(in.gate[row]));
   // A row of -inf stays one, whatever is added.
   const V<R> offset = Lanes<R>::splat(lse == kMinusInf<R> ? R(0) : log_generate - lse);
   each_lanes<R>(words.count, [&](int64_t i, int64_t lanes) {
@@ -104,11 +64,9 @@ void pointer_mixture_generate(const PointerMixtureInputs<T>& in, int64_t row, Re
 
 template <class T>
 void pointer_mixture_copy(const PointerMixtureInputs<T>& in, int64_t row, Real<T> lse, Real<T>* log_probs) {
-  const Row<T> mine(in, row, lse);
+  const PointerMixtureRow<T> mine(in, row, lse);
   for (int64_t t = 0; t < in.sizes.positions; ++t) {
-    if (!is_first(mine.links[t])) continue;
-    const int64_t id = mine.ids[t];
-    log_probs[row * in.extended + id] = log_mix(mine.generated(id), mine.log_copy, mine.mass(t));
+    if (is_first(mine.links[t])) log_probs[row * in.extended + mine.ids[t]] = mine.log_prob(t);
   }
 }
 
@@ -133,7 +91,7 @@ template <class T>
 Real<T> pointer_mixture_weigh(const PointerMixtureInputs<T>& in, const PointerMixtureGradient<T>& grad, int64_t row,
                               const SumOfExps* partials) {
   using R = Real<T>;
-  const Row<T> mine(in, row, grad.lse[row]);
+  const PointerMixtureRow<T> mine(in, row, grad.lse[row]);
   const R* given = grad.log_probs.row(row);
   T* weights = grad.out.weights + row * in.sizes.positions;
   double generated = 0, copied = 0;
@@ -142,14 +100,10 @@ Real<T> pointer_mixture_weigh(const PointerMixtureInputs<T>& in, const PointerMi
   for (int64_t t = 0; t < in.sizes.positions; ++t) {
     if (mine.ids[t] < 0) weights[t] = {};
     if (!is_first(mine.links[t])) continue;
-    const PointerShares<R> shares = mine.shares(t);
-    T weight{};
-    if (shares.log_prob != kMinusInf<R>) {  // what cannot be has no gradient, whatever is given
-      const R by_log_prob = given[mine.ids[t]];
-      narrow(by_log_prob == 0 ? R(0) : saturated<T>(by_log_prob * shares.slope), weight);
-      copied += by_log_prob * shares.copied;
-      if (mine.generated(mine.ids[t]) != kMinusInf<R>) generated -= by_log_prob * shares.copied;
-    }
+    const PointerMixtureWeight<T> found(mine, t, given[mine.ids[t]]);
+    T weight;
+    narrow(found.weight, weight);
+    copied += found.copied, generated += found.generated;
     each_linked(mine.links, t, [&](int64_t same) { weights[same] = weight; });
   }
   narrow(gate_gradient(mine.gate, static_cast<R>(generated), static_cast<R>(copied)), grad.out.gate[row]);
@@ -164,7 +118,7 @@ void pointer_mixture_spread(const PointerMixtureInputs<T>& in, const PointerMixt
   const T* logits = in.logits.row(row) + words.first;
   const R *given = grad.log_probs.row(row) + words.first, lse = grad.lse[row];
   T* out = grad.out.logits + row * in.sizes.vocab + words.first;
-  if (lse == kMinusInf<R> || log_sigmoid(to_real(R{}, in.gate[row])) == kMinusInf<R>) {
+  if (lse == kMinusInf<R> || log_sigmoid(real_of(in.gate[row])) == kMinusInf<R>) {
     std::fill_n(out, words.count, T{});
     return;
   }
@@ -179,14 +133,11 @@ void pointer_mixture_spread(const PointerMixtureInputs<T>& in, const PointerMixt
 template <class T>
 void pointer_mixture_correct(const PointerMixtureInputs<T>& in, const PointerMixtureGradient<T>& grad, int64_t row,
                              Real<T> sum) {
-  using R = Real<T>;
-  const Row<T> mine(in, row, grad.lse[row]);
+  const PointerMixtureRow<T> mine(in, row, grad.lse[row]);
   for (int64_t t = 0; t < in.sizes.positions; ++t) {
     const int64_t id = mine.ids[t];
-    if (!is_first(mine.links[t]) || id >= in.sizes.vocab) continue;
-    const PointerShares<R> shares = mine.shares(t);
-    const R by_generated = shares.log_prob == kMinusInf<R> ? R(0) : grad.log_probs.row(row)[id] * shares.generated;
-    narrow(by_generated - std::exp(mine.log_softmax(id)) * sum, grad.out.logits[row * in.sizes.vocab + id]);
+    if (is_first(mine.links[t]) && id < in.sizes.vocab)
+      narrow(mine.logit_gradient(t, grad.log_probs.row(row)[id], sum), grad.out.logits[row * in.sizes.vocab + id]);
   }
 }
 

@@ -63,7 +63,7 @@ void run_cuda(const PointerMixtureInputs<T>& in, const Tensor& like, Real<T>* lo
     const CudaCall call(like);
     CudaFault* faults = fault_slot(kName, CudaOp::pointer_mixture, call.target().device);
     check_launch(kName, pointer_links_cuda(in.sizes, in.ids, in.extended, links, faults, call.target()));
-    const auto bytes = static_cast<int64_t>(pointer_mixture_cuda_workspace_bytes(in.sizes, in.extended));
+    const auto bytes = static_cast<int64_t>(pointer_scan_cuda_workspace_bytes(in.sizes));
     // Torch's allocator hands it to nobody before this stream is past the launches below.
     const Tensor workspace = new_tensor(like, {bytes}, ScalarType::Byte);
     check_launch(kName, pointer_mixture_cuda(in, log_probs, lse, workspace.mutable_data_ptr(), call.target()));
@@ -116,9 +116,11 @@ template <class T>
 void run_backward_cuda(const PointerMixtureInputs<T>& in, const Tensor& like, const PointerMixtureGradient<T>& grad) {
   if constexpr (kBuiltWithCuda) {
     const CudaCall call(like);
-    const auto bytes = static_cast<int64_t>(pointer_mixture_cuda_workspace_bytes(in.sizes, in.extended));
+    const auto bytes = static_cast<int64_t>(pointer_scan_cuda_workspace_bytes(in.sizes));
     const Tensor workspace = new_tensor(like, {bytes}, ScalarType::Byte);
-    check_launch(kName, pointer_mixture_backward_cuda(in, grad, workspace.mutable_data_ptr(), call.target()));
+    const Tensor sums = new_tensor(like, {in.sizes.rows}, real_type(like));
+    check_launch(kName, pointer_mixture_backward_cuda(in, grad, workspace.mutable_data_ptr(), out<Real<T>>(sums),
+                                                      call.target()));
   }
 }
 
@@ -131,8 +133,8 @@ std::tuple<Tensor, Tensor, Tensor> pointer_mixture_backward_op(const Tensor& gra
   const PointerDense held(given);
   const Tensor grad = dense_rows(grad_);
   const ScalarType type = logits.scalar_type();
-  Tensor by_logits = new_rows(logits, s.vocab, type),
-         by_weights = new_tensor(logits, {s.rows, s.positions}, type), by_gate = new_tensor(logits, {s.rows}, type);
+  Tensor by_logits = new_rows(logits, s.vocab, type), by_weights = new_tensor(logits, {s.rows, s.positions}, type),
+         by_gate = new_tensor(logits, {s.rows}, type);
   with_type_of(logits, [&]<class T>(T) {
     const PointerMixtureInputs<T> inputs{held.inputs<T>(s), grad.size(1), in<int32_t>(links)};
     const PointerMixtureGradient<T> gradients{

@@ -5,7 +5,7 @@
 //   s = exp(generated - log P):   dlogits_v = grad s (softmax_v - [v = target]),   dweights_t = -grad (1 - p) / P
 //
 // where ids_t = target; the backward pass reads the logits once more and writes their gradient.
-#include "common/cuda/fault.h"
+#include "common/saturated.h"
 #include "pointer_mixture/pointer.h"
 
 namespace s2sfast {
@@ -19,7 +19,6 @@ struct PointerNllInputs : PointerInputs<T> {
 // A negative target that is not ignored is left in `faults`, with row, what was found and ignore_index; its loss is
 // NaN.
 enum PointerNllCudaFault : int { kPointerNllBadTarget = 1 };
-size_t pointer_nll_cuda_workspace_bytes(const PointerSizes&);
 template <class T>
 int pointer_nll_cuda(const PointerNllInputs<T>&, Real<T>* losses, Real<T>* lse, void* workspace, CudaFault* faults,
                      CudaTarget);

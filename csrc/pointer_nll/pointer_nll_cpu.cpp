@@ -14,8 +14,8 @@ PointerTarget<Real<T>> target_of(const PointerNllInputs<T>& in, int64_t row, Rea
   double mass = 0;
   for (int64_t t = 0; t < s.positions; ++t)
     if (ids[t] == target) mass += to_double(weights[t]);
-  const R gate = to_real(R{}, in.gate[row]);
-  const R logit = target < s.vocab ? log_softmax(to_real(R{}, in.logits.row(row)[target]), lse) : kMinusInf<R>;
+  const R gate = real_of(in.gate[row]);
+  const R logit = target < s.vocab ? log_softmax(real_of(in.logits.row(row)[target]), lse) : kMinusInf<R>;
   return {log_sigmoid(gate) + logit, log_sigmoid(-gate), static_cast<R>(mass)};
 }
 
@@ -45,7 +45,7 @@ Real<T> pointer_nll_weigh(const PointerNllInputs<T>& in, int64_t row, const Real
 
   const auto target = target_of(in, row, lse[row]);
   const PointerShares<R> shares = shares_of(target.generated, target.log_copy, target.mass);
-  const R gate = gate_gradient(to_real(R{}, in.gate[row]), by_log_prob * shares.generated, by_log_prob * shares.copied);
+  const R gate = gate_gradient(real_of(in.gate[row]), by_log_prob * shares.generated, by_log_prob * shares.copied);
   narrow(gate, out.gate[row]);
   T weight;
   narrow(saturated<T>(by_log_prob * shares.slope), weight);
@@ -72,7 +72,7 @@ void pointer_nll_spread(const PointerNllInputs<T>& in, int64_t row, const Real<T
   });
   const int64_t target = in.targets[row];
   if (target >= first && target < last)
-    narrow(factor * (std::exp(to_real(R{}, logits[target]) - lse[row]) - 1), line[target]);
+    narrow(factor * (std::exp(real_of(logits[target]) - lse[row]) - 1), line[target]);
 }
 
 #define S2SFAST_POINTER_NLL(T)                                                                            \

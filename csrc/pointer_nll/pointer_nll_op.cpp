@@ -44,7 +44,7 @@ void run_cuda(const PointerNllInputs<T>& in, const Tensor& like, Real<T>* losses
   if constexpr (kBuiltWithCuda) {
     const CudaCall call(like);
     CudaFault* faults = fault_slot(kName, CudaOp::pointer_nll, call.target().device);
-    const auto bytes = static_cast<int64_t>(pointer_nll_cuda_workspace_bytes(in.sizes));
+    const auto bytes = static_cast<int64_t>(pointer_scan_cuda_workspace_bytes(in.sizes));
     // Torch's allocator hands it to nobody before this stream is past the launches below.
     const Tensor workspace = new_tensor(like, {bytes}, ScalarType::Byte);
     check_launch(kName, pointer_nll_cuda(in, losses, lse, workspace.mutable_data_ptr(), faults, call.target()));
@@ -101,8 +101,8 @@ std::tuple<Tensor, Tensor, Tensor> pointer_nll_backward_op(const Tensor& grad_, 
   const PointerDense held(given);
   const Tensor targets = dense(targets_), grad = dense(grad_);
   const ScalarType type = logits.scalar_type();
-  Tensor by_logits = new_rows(logits, s.vocab, type),
-         by_weights = new_tensor(logits, {s.rows, s.positions}, type), by_gate = new_tensor(logits, {s.rows}, type);
+  Tensor by_logits = new_rows(logits, s.vocab, type), by_weights = new_tensor(logits, {s.rows, s.positions}, type),
+         by_gate = new_tensor(logits, {s.rows}, type);
   with_type_of(logits, [&]<class T>(T) {
     const PointerNllInputs<T> inputs{held.inputs<T>(s), in<int64_t>(targets), ignore_index};
     const PointerGradients<T> gradients{out<T>(by_logits), out<T>(by_weights), out<T>(by_gate)};
