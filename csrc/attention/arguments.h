@@ -47,6 +47,7 @@ class AttentionArguments {
   ScalarType real_type() const { return s2sfast::real_type(type_); }
   const AttentionSizes& sizes() const { return sizes_; }
   const AttentionMask& mask() const { return mask_; }
+  bool masked() const { return mask_.allowed || mask_.lengths; }
   int64_t width() const { return keys_.size(2); }
   int64_t value_width() const { return values_.size(2); }
   bool has_values() const { return has_values_; }
@@ -64,6 +65,11 @@ class AttentionArguments {
   AttentionRows<const T> values() const {
     return rows_of<T>(values_);
   }
+
+  // The same, for torch's matmul.
+  const Tensor& query_rows() const { return query_; }
+  Tensor real_keys() const { return as_type(keys_, real_type()); }
+  Tensor real_values() const { return as_type(values_, real_type()); }
 
   Tensor pairs() const {
     return new_tensor(device_, {sizes_.sentences, sizes_.queries, sizes_.positions}, real_type());

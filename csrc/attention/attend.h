@@ -6,8 +6,8 @@
 namespace s2sfast {
 
 template <class T>
-AttentionSoftmax<Real<T>> softmax_stage(const AttentionArguments& a, const Tensor& scores) {
-  return {a.sizes(), a.mask(), out<Real<T>>(scores)};
+AttentionSoftmax<Real<T>> softmax_stage(const AttentionArguments& a, const Tensor& scores, double scale = 1.0) {
+  return {a.sizes(), a.mask(), scale, out<Real<T>>(scores)};
 }
 
 template <class T>

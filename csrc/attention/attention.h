@@ -63,11 +63,22 @@ struct AttentionDots {
   Real<T>* out;
 };
 
-// Scores to weights in place, subnormal ones to 0. A piece is a query.
+// Dot products to scores in place: times `scale`, -inf where masked. A piece is a query.
+template <class R>
+struct AttentionScale {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  double scale;
+  R* scores;
+};
+
+// Scores, times `scale`, to weights in place, subnormal ones to 0. Where anything is masked, the scores are -inf there
+// and the scale is 1. A piece is a query.
 template <class R>
 struct AttentionSoftmax {
   AttentionSizes sizes;
   AttentionMask mask;
+  double scale;
   R* scores;
 };
 
@@ -124,10 +135,12 @@ struct AttentionJoin {
 // Each works on pieces [begin, end) of one sentence.
 S2SFAST_DECLARE_KERNELS(
     template <class T> void attention_dots(const AttentionDots<T>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_scale(const AttentionScale<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R> void attention_softmax(const AttentionSoftmax<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R>
     void attention_softmax_backward(const AttentionSoftmaxBackward<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class T> void attention_sum(const AttentionSum<T>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R> void attention_spread(const AttentionSpread<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R> void attention_keep(const AttentionKeep<R>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R> void attention_join(const AttentionJoin<R>&, int64_t sentence, int64_t begin, int64_t end);)
+    template <class R> void attention_join(const AttentionJoin<R>&, int64_t sentence, int64_t begin, int64_t end);
+    bool all_finite(const float* x, int64_t n); bool all_finite(const double* x, int64_t n);)

@@ -26,7 +26,9 @@ inline void dot_products(const R* const* x, const T* const* y, int64_t width, R 
     for (int j = 0; j < kY; ++j) out[i][j] = sum_of(sums[i][j]);
 }
 
-constexpr int kDotQueries = 4, kDotPositions = 4;
+// Rows of x and of outputs at a time: as many sums as there are registers for.
+constexpr int kBlock = kLanes == 16 ? 5 : 3;
+constexpr int kDotPositions = 4;
 
 template <class T>
 struct SentenceDots {
@@ -46,19 +48,14 @@ struct SentenceDots {
       for (int j = 0; j < kY; ++j) row(q + i)[at[j]] = static_cast<R>(stage.scale) * found[i][j];
   }
 
-  template <int kX>
-  void queries(int64_t q, const Positions& list) const {
-    int i = 0;
-    for (; i + kDotPositions <= list.count; i += kDotPositions) block<kX, kDotPositions>(q, list.at + i);
-    for (; i < list.count; ++i) block<kX, 1>(q, list.at + i);
-  }
-
   R* row(int64_t q) const { return stage.out + (sentence * stage.sizes.queries + q) * stage.sizes.positions; }
 
   void operator()(int64_t begin, int64_t end, const Positions& list) const {
-    int64_t q = begin;
-    for (; q + kDotQueries <= end; q += kDotQueries) queries<kDotQueries>(q, list);
-    for (; q < end; ++q) queries<1>(q, list);
+    in_blocks<kBlock>(begin, end, [&]<int kX>(int64_t q) {
+      int i = 0;
+      for (; i + kDotPositions <= list.count; i += kDotPositions) block<kX, kDotPositions>(q, list.at + i);
+      for (; i < list.count; ++i) block<kX, 1>(q, list.at + i);
+    });
   }
 };
 
@@ -93,8 +90,6 @@ inline void add_weighted_rows(const R* const* weights, const int32_t* at, int co
     weighted_rows<R, kX, 1>(weights, at, count, rows, sentence, e, std::min<int64_t>(kCount<R>, end - e), out);
 }
 
-constexpr int kSumRows = 4;  // outputs at a time
-
 }  // namespace
 
 template <class T>
@@ -109,11 +104,25 @@ void attention_dots(const AttentionDots<T>& stage, int64_t sentence, int64_t beg
 }
 
 template <class R>
+void attention_scale(const AttentionScale<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
+  const int64_t T = stage.sizes.positions, length = stage.mask.length(sentence, T);
+  const R scale = static_cast<R>(stage.scale);
+  for (int64_t q = begin; q < end; ++q) {
+    R* row = stage.scores + (sentence * stage.sizes.queries + q) * T;
+    for (int64_t t = 0; t < length; ++t) row[t] *= scale;
+    if (stage.mask.allowed)
+      for (int64_t t = 0; t < length; ++t)
+        if (!stage.mask.allows(sentence, q, t)) row[t] = -std::numeric_limits<R>::infinity();
+    std::fill(row + length, row + T, -std::numeric_limits<R>::infinity());
+  }
+}
+
+template <class R>
 void attention_softmax(const AttentionSoftmax<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   const int64_t T = stage.sizes.positions, length = stage.mask.length(sentence, T);
   for (int64_t q = begin; q < end; ++q) {
     R* row = stage.scores + (sentence * stage.sizes.queries + q) * T;
-    if (softmax_row(row, T)) continue;
+    if (softmax_row(row, static_cast<R>(stage.scale), T)) continue;
     // Without a finite score: all is masked, or a NaN or infinity is spread over what is attended to, and nothing else.
     for (int64_t t = 0; t < T; ++t)
       row[t] = t < length && stage.mask.allows(sentence, q, t) ? std::numeric_limits<R>::quiet_NaN() : R{0};
@@ -155,8 +164,7 @@ void attention_sum(const AttentionSum<T>& stage, int64_t sentence, int64_t begin
     for (; block.first_position < s.positions; block.first_position = block.last_position) {
       block.last_position = std::min(block.first_position + kAttentionPositions, s.positions);
       each_group(s, stage.mask, sentence, block, [&](int64_t q, int64_t group_end, const Positions& list) {
-        for (; q + kSumRows <= group_end; q += kSumRows) add.template operator()<kSumRows>(q, list);
-        for (; q < group_end; ++q) add.template operator()<1>(q, list);
+        in_blocks<kBlock>(q, group_end, [&]<int kX>(int64_t first) { add.template operator()<kX>(first, list); });
       });
     }
   }
@@ -204,10 +212,27 @@ void attention_join(const AttentionJoin<R>& stage, int64_t, int64_t begin, int64
     for (int64_t i = begin; i < end; ++i) stage.out[i] += stage.parts[n * stage.width + i];
 }
 
+namespace {
+template <class R>
+bool finite(const R* x, int64_t n) {
+  V<R> sums = Lanes<R>::splat(0);  // x - x is 0 or NaN
+  each_lanes<R>(n, [&](int64_t i, int64_t lanes) {
+    const V<R> v = load_lanes<R>(x + i, lanes);
+    sums += v - v;
+  });
+  return sum_of(sums) == 0;
+}
+}  // namespace
+
+bool all_finite(const float* x, int64_t n) { return finite(x, n); }
+bool all_finite(const double* x, int64_t n) { return finite(x, n); }
+
 template void attention_dots(const AttentionDots<float>&, int64_t, int64_t, int64_t);
 template void attention_dots(const AttentionDots<double>&, int64_t, int64_t, int64_t);
 template void attention_dots(const AttentionDots<BFloat16>&, int64_t, int64_t, int64_t);
 template void attention_dots(const AttentionDots<Half>&, int64_t, int64_t, int64_t);
+template void attention_scale(const AttentionScale<float>&, int64_t, int64_t, int64_t);
+template void attention_scale(const AttentionScale<double>&, int64_t, int64_t, int64_t);
 template void attention_softmax(const AttentionSoftmax<float>&, int64_t, int64_t, int64_t);
 template void attention_softmax(const AttentionSoftmax<double>&, int64_t, int64_t, int64_t);
 template void attention_softmax_backward(const AttentionSoftmaxBackward<float>&, int64_t, int64_t, int64_t);

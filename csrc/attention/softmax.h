@@ -1,5 +1,6 @@
 #pragma once
 // The softmax of a row of scores and its gradient, in vectors.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -24,30 +25,36 @@ inline Doubles exp_of(Doubles x) {
   return x < splat_double(-700.0) ? splat_double(0) : y;
 }
 
-// In place; masked scores are -inf. False, and the row is undone, where no finite number can come out of it: all scores
-// are -inf, or one is NaN or +inf.
+// Of scale times the row, in place; masked scores are -inf, and then the scale is positive. False, and the row is
+// undone, where no finite number can come out of it: all scores are -inf, or one is NaN or +inf.
 template <class R>
-inline bool softmax_row(R* row, int64_t n) {
+inline bool softmax_row(R* row, R scale, int64_t n) {
   constexpr R kInfinity = std::numeric_limits<R>::infinity();
-  R largest = -kInfinity;
-  bool finite = true;
-  for (int64_t i = 0; i < n; ++i) {
-    largest = row[i] > largest ? row[i] : largest;
-    finite &= row[i] < kInfinity;  // neither +inf nor NaN
-  }
-  if (!finite || largest == -kInfinity) return false;
+  V<R> most = Lanes<R>::splat(-kInfinity);
+  R largest = -kInfinity;  // of the last, part of a vector
+  const V<R> factor = Lanes<R>::splat(scale);
+  each_lanes<R>(n, [&](int64_t i, int64_t lanes) {
+    if (lanes == kCount<R>)
+      most = max(factor * Lanes<R>::load(row + i), most);
+    else
+      for (int64_t j = i; j < n; ++j) largest = std::max(scale * row[j], largest);
+  });
+  largest = std::max<R>(largest, max_of(most));
+  if (largest == -kInfinity) return false;
   V<R> sums = Lanes<R>::splat(0);
-  R tail = 0;
+  R sum = 0;
   const V<R> pivot = Lanes<R>::splat(largest);
   each_lanes<R>(n, [&](int64_t i, int64_t lanes) {
-    const V<R> e = exp_of(load_lanes<R>(row + i, lanes) - pivot);
+    const V<R> e = exp_of(factor * load_lanes<R>(row + i, lanes) - pivot);
     store_lanes<R>(row + i, e, lanes);
     if (lanes == kCount<R>)
       sums += e;
     else
-      for (int64_t j = i; j < n; ++j) tail += row[j];
+      for (int64_t j = i; j < n; ++j) sum += row[j];
   });
-  const V<R> share = Lanes<R>::splat(1 / (sum_of(sums) + tail));
+  sum += sum_of(sums);
+  if (!(sum < kInfinity)) return false;  // a NaN, also of +inf less +inf
+  const V<R> share = Lanes<R>::splat(1 / sum);
   each_lanes<R>(n, [&](int64_t i, int64_t lanes) {
     store_lanes<R>(row + i, without_subnormals<R>(load_lanes<R>(row + i, lanes) * share), lanes);
   });

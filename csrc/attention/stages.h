@@ -56,6 +56,15 @@ void run_pieces(const AttentionDots<T>& a, int64_t b, int64_t i, int64_t j) {
 }
 
 template <class R>
+int64_t pieces_of(const AttentionScale<R>& a) {
+  return a.sizes.queries;
+}
+template <class R>
+void run_pieces(const AttentionScale<R>& a, int64_t b, int64_t i, int64_t j) {
+  S2SFAST_DISPATCH(attention_scale, a, b, i, j);
+}
+
+template <class R>
 int64_t pieces_of(const AttentionSoftmax<R>& a) {
   return a.sizes.queries;
 }

@@ -1,4 +1,4 @@
-#include "attention/attend.h"
+#include "attention/products.h"
 
 namespace s2sfast {
 namespace {
@@ -10,6 +10,12 @@ std::tuple<Tensor, Tensor> dot_attention(const Tensor& query, const Tensor& keys
                                          double scale, std::optional<Tensor> mask, std::optional<Tensor> lengths,
                                          bool projected) {
   const AttentionArguments a(name_of(projected), query, keys, values, mask, lengths, projected);
+  if (by_matmul(a)) {
+    Tensor weights = products(a.query_rows(), a.real_keys());
+    softmax_of_products(a, scale, weights);
+    const Tensor context = sums(weights, a.real_values());
+    if (trustworthy(a, {&context})) return {as_type(context, a.type()), std::move(weights)};
+  }
   Tensor weights = a.pairs(), context = a.per_query(a.value_width());
   with_type(a.type(), [&]<class T>(T) {
     constexpr Real<T> kMasked = -std::numeric_limits<Real<T>>::infinity();
@@ -29,6 +35,18 @@ std::tuple<Tensor, Tensor, Tensor> dot_attention_backward(const Tensor& grad_con
   const AttentionArguments a(name_of(projected), query, keys, values, mask, lengths, projected);
   const AttentionGradients g(a, grad_context, grad_weights);
   const Tensor weights = AttentionGradients::checked_pairs(a, "weights", weights_);
+  if (by_matmul(a)) {
+    const Tensor d = products(g.context, a.real_values());
+    with_type(a.real_type(), [&]<class R>(R) {
+      run_stages(a.sizes().sentences, work_of(a, 0) / a.value_width(),
+                 {Stage(softmax_backward<R>(a, g, weights, scale, d))});
+    });
+    Tensor dquery = sums(d, a.real_keys()), dkeys = spreads(d, a.query_rows()), dvalues = spreads(weights, g.context);
+    if (trustworthy(a, {&dquery, &dkeys, &dvalues})) {
+      if (a.has_values()) return {dquery, dkeys, dvalues};
+      return {dquery, torch::stable::subtract(dkeys, dvalues, -1.0), new_tensor(keys, {0}, a.real_type())};
+    }
+  }
   const Tensor d = a.pairs(), dquery = a.per_query(a.width()), dkeys = a.per_position(a.width());
   const Tensor dvalues = a.has_values() ? a.per_position(a.value_width()) : dkeys;
   with_type(a.type(), [&]<class T>(T) {

@@ -16,7 +16,7 @@ def wants_gradient(*tensors: Tensor | None) -> bool:
 
 def promoted(query: Tensor, *others: Any) -> tuple[Any, ...]:
     """As they are; within ``torch.autocast`` all in the widest dtype among them, as autocast does where dtypes meet."""
-    if not torch.is_autocast_enabled(query.device.type):
+    if not torch.is_autocast_enabled("cpu" if query.is_cpu else query.device.type):
         return query, *others
     floats = [x for x in (query, *others) if isinstance(x, Tensor) and x.is_floating_point()]
     dtype = floats[0].dtype
@@ -34,7 +34,10 @@ def output(query: Tensor, context: Tensor, weights: Tensor, need_weights: bool) 
     """What the caller gets, for the query that he gave."""
     if query.dim() == 2:
         context, weights = context.squeeze(1), weights.squeeze(1)
-    return AttentionOutput(context.to(query.dtype), weights.to(query.dtype) if need_weights else None)
+    dtype = query.dtype
+    if context.dtype != dtype or weights.dtype != dtype:
+        context, weights = context.to(dtype), weights.to(dtype)
+    return AttentionOutput(context, weights if need_weights else None)
 
 
 def diagnosis(op: str, error: Exception, tensors: dict[str, Any], optional: dict[str, Any]) -> Exception:
