@@ -1,6 +1,6 @@
 """s2sfast: a fast decoding engine for sequence-to-sequence models in PyTorch.
 
-The ops (``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain PyTorch; the searches
+The ops (attentions, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain PyTorch; the searches
 (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
 """
 
@@ -11,10 +11,17 @@ from s2sfast import _native as _native
 from s2sfast import reference
 from s2sfast.faults import synchronize
 from s2sfast.info import info
-from s2sfast.ops.backtrace import backtrace
-from s2sfast.ops.beam_topk import beam_topk
-from s2sfast.ops.pointer_mixture import pointer_mixture
-from s2sfast.ops.pointer_nll import pointer_nll
+from s2sfast.ops import (
+    additive_attention,
+    additive_scores,
+    backtrace,
+    beam_topk,
+    bilinear_attention,
+    cosine_attention,
+    dot_attention,
+    pointer_mixture,
+    pointer_nll,
+)
 from s2sfast.search import (
     BeamResult,
     LengthPenalty,
@@ -23,7 +30,7 @@ from s2sfast.search import (
     greedy_search,
     rules,
 )
-from s2sfast.types import BeamCandidates, Pruning
+from s2sfast.types import AttentionOutput, BeamCandidates, Pruning
 
 _LAZY = ("models", "plot")  # not needed to search; plot wants matplotlib
 
@@ -35,13 +42,19 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AttentionOutput",
     "BeamCandidates",
     "BeamResult",
     "LengthPenalty",
     "Pruning",
+    "additive_attention",
+    "additive_scores",
     "backtrace",
     "beam_search",
     "beam_topk",
+    "bilinear_attention",
+    "cosine_attention",
+    "dot_attention",
     "exhaustive_search",
     "greedy_search",
     "info",

@@ -19,6 +19,7 @@ namespace s2sfast {
 template <class T>
 struct AdditiveInputs {
   AttentionSizes sizes;
+  AttentionMask mask;
   int64_t width;                            // D
   AttentionRows<const Real<T>> query;       // (B, Q, D)
   AttentionRows<const T> keys;              // (B, T, D)
@@ -33,15 +34,25 @@ struct AdditiveInputs {
   }
 };
 
-template <class R>
-struct AdditiveGradients {
-  R *query, *keys;    // (B, Q, D), (B, T, D)
-  R* v;               // (B, D), a part for each sentence
-  R* features;        // (groups, B, Q, T, C), a part for each group of columns
-  R* feature_weight;  // (B, C, D), a part for each sentence
+// -inf where masked. A piece is a block of queries and one of positions, as of AttentionDots.
+template <class T>
+struct AdditiveScores {
+  AdditiveInputs<T> in;
+  Real<T>* scores;  // (B, Q, T)
 };
 
-// Columns of a piece of the backward. With features there are at most four groups, since each has a part of dfeatures.
+// A piece is a group of columns.
+template <class T>
+struct AdditiveBackward {
+  AdditiveInputs<T> in;
+  const Real<T>* dscores;   // (B, Q, T), 0 where masked
+  Real<T>*query, *keys;     // (B, Q, D), (B, T, D)
+  Real<T>* v;               // (B, D), a part for each sentence
+  Real<T>* features;        // (groups, B, Q, T, C), a part for each group of columns
+  Real<T>* feature_weight;  // (B, C, D), a part for each sentence
+};
+
+// Columns of a group. With features there are at most four groups, since each has a part of dfeatures.
 constexpr int64_t additive_group_width(int64_t width, int64_t channels) {
   if (channels == 0) return 64;
   const int64_t quarter = (width + 255) / 256 * 64;
@@ -50,11 +61,7 @@ constexpr int64_t additive_group_width(int64_t width, int64_t channels) {
 
 }  // namespace s2sfast
 
-S2SFAST_DECLARE_KERNELS(
-    // -inf where masked. A piece is a block of queries and one of positions, as in attention_dots.
-    template <class T> void additive_scores(const AdditiveInputs<T>&, const AttentionMask&, Real<T>* scores,
-                                            int64_t sentence, int64_t begin, int64_t end);
-    // A piece is a group of columns.
-    template <class T>
-    void additive_scores_backward(const AdditiveInputs<T>&, const AttentionMask&, const Real<T>* dscores,
-                                  const AdditiveGradients<Real<T>>&, int64_t sentence, int64_t begin, int64_t end);)
+S2SFAST_DECLARE_KERNELS(template <class T>
+                        void additive_scores(const AdditiveScores<T>&, int64_t sentence, int64_t begin, int64_t end);
+                        template <class T> void additive_scores_backward(const AdditiveBackward<T>&, int64_t sentence,
+                                                                         int64_t begin, int64_t end);)

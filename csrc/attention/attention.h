@@ -49,28 +49,98 @@ struct AttentionMask {
 inline constexpr int64_t kAttentionQueries = 16, kAttentionPositions = 64, kAttentionColumns = 128;
 constexpr int64_t attention_blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
+// --- the stages, each with what it reads and writes; R is Real<T> ------------------------------------
+
+// out[q, t] = scale x[q] . y[t], `masked` where masked. A piece is a block of queries and one of positions.
+template <class T>
+struct AttentionDots {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  double scale;
+  AttentionRows<const Real<T>> x;
+  AttentionRows<const T> y;
+  Real<T> masked;
+  Real<T>* out;
+};
+
+// Dot products to scores in place: times `scale`, -inf where masked. A piece is a query.
+template <class R>
+struct AttentionScale {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  double scale;
+  R* scores;
+};
+
+// Scores, times `scale`, to weights in place, subnormal ones to 0. Where anything is masked, the scores are -inf there
+// and the scale is 1. A piece is a query.
+template <class R>
+struct AttentionSoftmax {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  double scale;
+  R* scores;
+};
+
+// d to scale dscores in place, subnormal ones to 0. A piece is a query.
+template <class R>
+struct AttentionSoftmaxBackward {
+  AttentionSizes sizes;
+  double scale;
+  const R* weights;
+  const R* more;  // added to d before; or null
+  R* d;
+};
+
+// out[q] = sum_t weights[q, t] y[t]. A piece is a block of queries and one of columns.
+template <class T>
+struct AttentionSum {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  const Real<T>* weights;
+  AttentionRows<const T> y;
+  AttentionRows<Real<T>> out;
+};
+
+// out[t] = sum_q weights[q, t] x[q], or added to it. A piece is a block of positions.
+template <class R>
+struct AttentionSpread {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  const R* weights;
+  AttentionRows<const R> x;
+  bool add;
+  AttentionRows<R> out;
+};
+
+// out[q, t] = in[q, t], 0 where masked. A piece is a query.
+template <class R>
+struct AttentionKeep {
+  AttentionSizes sizes;
+  AttentionMask mask;
+  const R* in;
+  R* out;
+};
+
+// out[i] = sum_n parts[n, i], in this order. A piece is an i; there is one sentence.
+template <class R>
+struct AttentionJoin {
+  const R* parts;
+  int64_t count, width;
+  R* out;
+};
+
 }  // namespace s2sfast
 
-// Each works on pieces [begin, end) of one sentence. R is Real<T>.
+// Each works on pieces [begin, end) of one sentence.
 S2SFAST_DECLARE_KERNELS(
-    // out[q, t] = scale x[q] . y[t], `masked` where masked. A piece is a block of queries and one of positions.
-    template <class T> void attention_dots(const AttentionSizes&, const AttentionMask&, double scale,
-                                           AttentionRows<const Real<T>> x, AttentionRows<const T> y, Real<T> masked,
-                                           Real<T>* out, int64_t sentence, int64_t begin, int64_t end);
-    // Scores to weights in place, subnormal ones to 0. A piece is a query.
-    template <class R> void attention_softmax(const AttentionSizes&, const AttentionMask&, R* scores, int64_t sentence,
-                                              int64_t begin, int64_t end);
-    // d to dscores in place, subnormal ones to 0; `more` is null or added to d. A piece is a query.
-    template <class R> void attention_softmax_backward(const AttentionSizes&, const R* weights, const R* more, R* d,
-                                                       int64_t sentence, int64_t begin, int64_t end);
-    // out[q] = sum_t weights[q, t] y[t]. A piece is a block of queries and one of columns.
-    template <class T>
-    void attention_sum(const AttentionSizes&, const AttentionMask&, const Real<T>* weights, AttentionRows<const T> y,
-                       AttentionRows<Real<T>> out, int64_t sentence, int64_t begin, int64_t end);
-    // out[t] = sum_q weights[q, t] x[q], or added to it. A piece is a block of positions.
+    template <class T> void attention_dots(const AttentionDots<T>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_scale(const AttentionScale<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_softmax(const AttentionSoftmax<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R>
-    void attention_spread(const AttentionSizes&, const AttentionMask&, const R* weights, AttentionRows<const R> x,
-                          bool add, AttentionRows<R> out, int64_t sentence, int64_t begin, int64_t end);
-    // out[i] = sum_n parts[n, i], in this order. A piece is an i.
-    template <class R>
-    void attention_join(const R* parts, int64_t count, int64_t width, R* out, int64_t begin, int64_t end);)
+    void attention_softmax_backward(const AttentionSoftmaxBackward<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class T> void attention_sum(const AttentionSum<T>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_spread(const AttentionSpread<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_keep(const AttentionKeep<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void attention_join(const AttentionJoin<R>&, int64_t sentence, int64_t begin, int64_t end);
+    bool all_finite(const float* x, int64_t n); bool all_finite(const double* x, int64_t n);)

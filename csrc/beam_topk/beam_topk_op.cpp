@@ -69,9 +69,6 @@ BeamTopkPlane<T> plane(const char* name, const Tensor& t, const BeamTopkSizes& s
   return p;
 }
 
-// Rows are read where they stand when their columns are neighbours.
-Tensor dense_rows(const Tensor& t) { return t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) == 1 ? t : dense(t); }
-
 void raise_fault(int64_t what, int64_t sentence, int64_t beam, const char* when) {
   static const char* const found[] = {"", "a NaN or +inf in logits", "a NaN or +inf in scores",
                                       "a NaN or +inf in bias"};

@@ -13,6 +13,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "common/numbers.h"
+
 namespace s2sfast {
 
 using torch::headeronly::ScalarType;
@@ -40,6 +42,11 @@ inline std::ostream& operator<<(std::ostream& s, Shape shape) {
 
 // (Not called contiguous(): argument-dependent lookup would also find torch::stable's.)
 inline Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
+
+// Rows are read where they stand when their columns are neighbours.
+inline Tensor dense_rows(const Tensor& t) {
+  return t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) == 1 ? t : dense(t);
+}
 
 // A new tensor on the device of `like`. S2SFAST_POISON=1 fills it with NaN (torch's own deterministic fill does not
 // reach here).
@@ -77,6 +84,29 @@ inline bool same_device(const Tensor& a, const Tensor& b) {
 
 inline bool is_float(ScalarType t) {
   return t == ScalarType::Float || t == ScalarType::Double || t == ScalarType::BFloat16 || t == ScalarType::Half;
+}
+
+// What numbers of a type are computed in.
+inline ScalarType real_type(ScalarType t) { return t == ScalarType::Double ? t : ScalarType::Float; }
+
+// Calls call(T{}) for the type that a floating tensor is stored in.
+template <class Call>
+auto with_type(ScalarType t, Call call) {
+  switch (t) {
+    case ScalarType::Double:
+      return call(double{});
+    case ScalarType::BFloat16:
+      return call(BFloat16{});
+    case ScalarType::Half:
+      return call(Half{});
+    default:
+      return call(float{});
+  }
+}
+
+// The tensor itself, or a copy in another dtype.
+inline Tensor as_type(const Tensor& t, ScalarType type) {
+  return t.scalar_type() == type ? t : torch::stable::to(t, type);
 }
 
 }  // namespace s2sfast

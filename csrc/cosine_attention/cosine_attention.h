@@ -17,32 +17,55 @@ namespace s2sfast {
 
 enum class CosineEps : int { clamp, sqrt, product };
 
+// Sums of squares of rows. A piece is a row.
+template <class T>
+struct CosineSquares {
+  AttentionRows<const T> rows;
+  int64_t rows_per_sentence;
+  Real<T>* squares;
+};
+
 template <class R>
 struct CosineInputs {
   AttentionSizes sizes;
+  AttentionMask mask;
   CosineEps mode;
   double eps;
   const R* strength;                     // (B, Q), or null
   double scale;                          // times it
-  const R *query_squares, *key_squares;  // (B, Q) and (B, T): sums of squares
+  const R *query_squares, *key_squares;  // (B, Q) and (B, T)
 };
 
+// Dot products to scores in place; masked ones, -inf, stay. A piece is a query.
 template <class R>
-struct CosineGradients {
-  R* pairs;                  // (B, Q, T): dscores in, a out
+struct CosineScores {
+  CosineInputs<R> in;
+  R* scores;  // (B, Q, T)
+};
+
+// A piece is a sentence.
+template <class R>
+struct CosineBackward {
+  CosineInputs<R> in;
+  const R* dots;             // (B, Q, T)
+  R* pairs;                  // (B, Q, T): dscores before, a after
   R *from_query, *from_key;  // (B, Q), (B, T)
   R* strength;               // (B, Q), or null
+};
+
+// line[i] -= factor[i] row[i], the norm's part of a gradient. A piece is a row.
+template <class T>
+struct CosineCorrect {
+  AttentionRows<const T> rows;
+  int64_t rows_per_sentence;
+  const Real<T>* factors;
+  Real<T>* lines;
 };
 
 }  // namespace s2sfast
 
 S2SFAST_DECLARE_KERNELS(
-    // Sums of squares of rows [begin, end) of a sentence.
-    template <class T> void cosine_squares(AttentionRows<const T> rows, int64_t rows_per_sentence, Real<T>* squares,
-                                           int64_t sentence, int64_t begin, int64_t end);
-    // Dot products to scores in place; masked ones, -inf, stay. A piece is a query.
-    template <class R> void cosine_scores(const CosineInputs<R>&, const AttentionMask&, R* scores, int64_t sentence,
-                                          int64_t begin, int64_t end);
-    // A whole sentence; `dots` as attention_dots leaves them, 0 where masked.
-    template <class R> void cosine_scores_backward(const CosineInputs<R>&, const AttentionMask&, const R* dots,
-                                                   const CosineGradients<R>&, int64_t sentence);)
+    template <class T> void cosine_squares(const CosineSquares<T>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void cosine_scores(const CosineScores<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R> void cosine_backward(const CosineBackward<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class T> void cosine_correct(const CosineCorrect<T>&, int64_t sentence, int64_t begin, int64_t end);)

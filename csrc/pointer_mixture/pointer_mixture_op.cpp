@@ -75,10 +75,10 @@ std::tuple<Tensor, Tensor, Tensor> pointer_mixture_op(const Tensor& logits, cons
   const PointerTensors given{logits, weights, ids, gate};
   const PointerSizes s = checked_sizes(given, extended);
   const PointerDense held(given);
-  Tensor log_probs = new_rows(logits, extended, real_type(logits)),
-         lse = new_tensor(logits, {s.rows}, real_type(logits)),
+  Tensor log_probs = new_rows(logits, extended, real_type(logits.scalar_type())),
+         lse = new_tensor(logits, {s.rows}, real_type(logits.scalar_type())),
          links = new_tensor(logits, {s.sources, s.positions}, ScalarType::Int);
-  with_type_of(logits, [&]<class T>(T) {
+  with_type(logits.scalar_type(), [&]<class T>(T) {
     auto* linked = out<int32_t>(links);
     const PointerMixtureInputs<T> inputs{held.inputs<T>(s), extended, linked};
     if (on_cuda(logits))
@@ -118,7 +118,7 @@ void run_backward_cuda(const PointerMixtureInputs<T>& in, const Tensor& like, co
     const CudaCall call(like);
     const auto bytes = static_cast<int64_t>(pointer_scan_cuda_workspace_bytes(in.sizes));
     const Tensor workspace = new_tensor(like, {bytes}, ScalarType::Byte);
-    const Tensor sums = new_tensor(like, {in.sizes.rows}, real_type(like));
+    const Tensor sums = new_tensor(like, {in.sizes.rows}, real_type(like.scalar_type()));
     check_launch(kName, pointer_mixture_backward_cuda(in, grad, workspace.mutable_data_ptr(), out<Real<T>>(sums),
                                                       call.target()));
   }
@@ -135,7 +135,7 @@ std::tuple<Tensor, Tensor, Tensor> pointer_mixture_backward_op(const Tensor& gra
   const ScalarType type = logits.scalar_type();
   Tensor by_logits = new_rows(logits, s.vocab, type), by_weights = new_tensor(logits, {s.rows, s.positions}, type),
          by_gate = new_tensor(logits, {s.rows}, type);
-  with_type_of(logits, [&]<class T>(T) {
+  with_type(logits.scalar_type(), [&]<class T>(T) {
     const PointerMixtureInputs<T> inputs{held.inputs<T>(s), grad.size(1), in<int32_t>(links)};
     const PointerMixtureGradient<T> gradients{
         rows_of<Real<T>>(grad), in<Real<T>>(lse), {out<T>(by_logits), out<T>(by_weights), out<T>(by_gate)}};

@@ -53,9 +53,6 @@ PointerSizes checked_pointer_sizes(const char* op, const PointerTensors& in) {
   return s;
 }
 
-// Rows are read where they stand when their numbers are neighbours.
-inline Tensor dense_rows(const Tensor& t) { return t.stride(1) == 1 || t.size(1) <= 1 ? t : dense(t); }
-
 template <class T>
 PointerRows<const T> rows_of(const Tensor& t) {
   return {in<T>(t), t.stride(0)};
@@ -72,30 +69,11 @@ struct PointerDense {
   const Tensor logits, weights, ids, gate;
 };
 
-inline ScalarType real_type(const Tensor& t) {
-  return t.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
-
 // A row of so many columns for each row of `like`: the memory that counts.
 inline Tensor new_rows(const Tensor& like, int64_t columns, ScalarType dtype) {
   Tensor rows = new_tensor(like, {like.size(0), columns}, dtype);
   if (rows.is_cpu()) prefer_huge_pages(rows.mutable_data_ptr(), rows.numel() * rows.element_size());
   return rows;
-}
-
-// Calls run(T{}) for the numbers of a dtype that has been checked.
-template <class Run>
-void with_type_of(const Tensor& t, Run run) {
-  switch (t.scalar_type()) {
-    case ScalarType::Float:
-      return run(float{});
-    case ScalarType::Double:
-      return run(double{});
-    case ScalarType::BFloat16:
-      return run(BFloat16{});
-    default:
-      return run(Half{});
-  }
 }
 
 // Below this many numbers a call stays on the thread that makes it: waking others costs more than they save.

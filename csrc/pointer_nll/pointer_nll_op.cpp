@@ -57,9 +57,9 @@ std::tuple<Tensor, Tensor> pointer_nll_op(const Tensor& logits, const Tensor& we
   const PointerSizes s = checked_sizes(given, targets_);
   const PointerDense held(given);
   const Tensor targets = dense(targets_);
-  Tensor losses = new_tensor(logits, {s.rows}, real_type(logits)),
-         lse = new_tensor(logits, {s.rows}, real_type(logits));
-  with_type_of(logits, [&]<class T>(T) {
+  Tensor losses = new_tensor(logits, {s.rows}, real_type(logits.scalar_type())),
+         lse = new_tensor(logits, {s.rows}, real_type(logits.scalar_type()));
+  with_type(logits.scalar_type(), [&]<class T>(T) {
     const PointerNllInputs<T> inputs{held.inputs<T>(s), in<int64_t>(targets), ignore_index};
     if (on_cuda(logits))
       run_cuda(inputs, logits, out<Real<T>>(losses), out<Real<T>>(lse));
@@ -87,7 +87,7 @@ void run_backward_cuda(const PointerNllInputs<T>& in, const Tensor& like, const 
                        const PointerGradients<T>& gradients) {
   if constexpr (kBuiltWithCuda) {
     const CudaCall call(like);
-    const Tensor factors = new_tensor(like, {in.sizes.rows}, real_type(like));
+    const Tensor factors = new_tensor(like, {in.sizes.rows}, real_type(like.scalar_type()));
     check_launch(kName, pointer_nll_backward_cuda(in, lse, grad, gradients, out<Real<T>>(factors), call.target()));
   }
 }
@@ -103,7 +103,7 @@ std::tuple<Tensor, Tensor, Tensor> pointer_nll_backward_op(const Tensor& grad_, 
   const ScalarType type = logits.scalar_type();
   Tensor by_logits = new_rows(logits, s.vocab, type), by_weights = new_tensor(logits, {s.rows, s.positions}, type),
          by_gate = new_tensor(logits, {s.rows}, type);
-  with_type_of(logits, [&]<class T>(T) {
+  with_type(logits.scalar_type(), [&]<class T>(T) {
     const PointerNllInputs<T> inputs{held.inputs<T>(s), in<int64_t>(targets), ignore_index};
     const PointerGradients<T> gradients{out<T>(by_logits), out<T>(by_weights), out<T>(by_gate)};
     if (on_cuda(logits))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from s2sfast.ops import attention
 
 _library = torch.library.Library("s2sfast", "FRAGMENT")
 
@@ -21,14 +22,13 @@ def real_of(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def diagnosis(op: str, tensors: dict[str, Any], integers: dict[str, Any]) -> ValueError | None:
-    """What is wrong with the types of the arguments, if it is that."""
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            return ValueError(f"{op}: expected {name} to be a tensor; got {type(value).__name__}")
-    for name, value in integers.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            return ValueError(f"{op}: expected an integer {name}; got {value!r}")
+def diagnosis(op: str, error: Exception, tensors: dict[str, Any], name: str, integer: Any) -> Exception:
+    """What is wrong with the types of the arguments, if it is that; else the error itself."""
+    found = attention.diagnosis(op, error, tensors, {})
+    if found is not error or isinstance(error, ValueError):
+        return found
+    if integer is not None and (not isinstance(integer, int) or isinstance(integer, bool)):
+        return ValueError(f"{op}: expected an integer {name}; got {integer!r}")
     if tensors["vocab_logits"].dim() == 0:
         return ValueError(f"{op}: expected vocab_logits (R, V); got ()")
-    return None
+    return error

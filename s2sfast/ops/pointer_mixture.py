@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
+from s2sfast.ops.attention import promoted, wants_gradient
 from s2sfast.ops.pointer import diagnosis, no_graph, real_of
 
 _raw = torch.ops.s2sfast.pointer_mixture.default
@@ -73,11 +74,10 @@ def pointer_mixture(
     tensor([[0.2500, 0.1250, 0.4750, 0.1500]])
     """
     try:
+        vocab_logits, copy_weights, p_gen_logit = promoted(vocab_logits, copy_weights, p_gen_logit)
         size = vocab_logits.shape[-1] if extended_size is None else extended_size
         arguments = (vocab_logits, copy_weights, source_ids, p_gen_logit, size)
-        if torch.is_grad_enabled() and (
-            vocab_logits.requires_grad or copy_weights.requires_grad or p_gen_logit.requires_grad
-        ):
+        if wants_gradient(vocab_logits, copy_weights, p_gen_logit):
             return _Mixture.apply(*arguments)
         return _raw(*arguments)[0]
     except (RuntimeError, AttributeError, TypeError, IndexError) as error:  # looked into only when a call has failed
@@ -85,7 +85,7 @@ def pointer_mixture(
             "vocab_logits": vocab_logits, "copy_weights": copy_weights, "source_ids": source_ids,
             "p_gen_logit": p_gen_logit,
         }  # fmt: skip
-        raise diagnosis("pointer_mixture", tensors, {"extended_size": extended_size}) or error from None
+        raise diagnosis("pointer_mixture", error, tensors, "extended_size", extended_size) from None
 
 
 @torch.library.register_fake("s2sfast::pointer_mixture")

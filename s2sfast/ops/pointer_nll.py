@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
+from s2sfast.ops.attention import promoted, wants_gradient
 from s2sfast.ops.pointer import diagnosis, no_graph, real_of
 
 _raw = torch.ops.s2sfast.pointer_nll.default
@@ -77,10 +78,9 @@ def pointer_nll(
     tensor([0.4750])
     """
     try:
+        vocab_logits, copy_weights, p_gen_logit = promoted(vocab_logits, copy_weights, p_gen_logit)
         arguments = (vocab_logits, copy_weights, source_ids, p_gen_logit, targets, ignore_index)
-        if torch.is_grad_enabled() and (
-            vocab_logits.requires_grad or copy_weights.requires_grad or p_gen_logit.requires_grad
-        ):
+        if wants_gradient(vocab_logits, copy_weights, p_gen_logit):
             return _Nll.apply(*arguments)
         return _raw(*arguments)[0]
     except (RuntimeError, AttributeError, TypeError) as error:  # looked into only when a call has failed
@@ -88,7 +88,7 @@ def pointer_nll(
             "vocab_logits": vocab_logits, "copy_weights": copy_weights, "source_ids": source_ids,
             "p_gen_logit": p_gen_logit, "targets": targets,
         }  # fmt: skip
-        raise diagnosis("pointer_nll", tensors, {"ignore_index": ignore_index}) or error from None
+        raise diagnosis("pointer_nll", error, tensors, "ignore_index", ignore_index) from None
 
 
 @torch.library.register_fake("s2sfast::pointer_nll")

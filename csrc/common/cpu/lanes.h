@@ -6,6 +6,7 @@ namespace s2sfast::S2SFAST_ISA {
 namespace {
 
 inline Doubles fma(Doubles a, Doubles b, Doubles c) { return a * b + c; }
+inline Doubles max(Doubles a, Doubles b) { return a > b ? a : b; }
 inline void store(double* p, Doubles x) { std::memcpy(p, &x, sizeof x); }
 
 template <class R>
@@ -75,6 +76,14 @@ inline void store_lanes(R* p, V<R> x, int64_t lanes) {
     store(p, x);
   else
     store_first(p, x, lanes);
+}
+
+// Calls each.operator()<n>(begin) for the numbers of [begin, end), kMost at a time and then the rest at once.
+template <int kMost, class Each>
+inline void in_blocks(int64_t begin, int64_t end, Each each) {
+  for (; begin + kMost <= end; begin += kMost) each.template operator()<kMost>(begin);
+  if constexpr (kMost > 1)
+    if (begin < end) in_blocks<kMost - 1>(begin, end, each);
 }
 
 }  // namespace

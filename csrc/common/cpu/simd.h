@@ -182,7 +182,11 @@ inline Number fold(const Vector& x, Join join) {
 }
 
 inline float sum_of(Vec x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(x);  // by halves too
+#else
   return fold<float>(x, [](float a, float b) { return a + b; });
+#endif
 }
 inline double sum_of(Doubles x) {
   return fold<double>(x, [](double a, double b) { return a + b; });

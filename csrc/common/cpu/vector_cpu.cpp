@@ -3,17 +3,19 @@
 
 #include "common/cpu/exp.h"
 #include "common/cpu/exp_double.h"
+#include "common/cpu/tanh.h"
 #include "common/cpu/vector.h"
 
 namespace s2sfast::S2SFAST_ISA {
 
 void vector_exp(const float* x, float* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, exp(load(x + i)));
-  if (i == n) return;
-  float last[kLanes];
-  store(last, exp(load_part(x + i, n - i, 0.0f)));
-  std::memcpy(y + i, last, (n - i) * sizeof(float));
+  each_lanes<float>(n,
+                    [&](int64_t i, int64_t lanes) { store_lanes(y + i, exp(load_lanes<float>(x + i, lanes)), lanes); });
+}
+
+void vector_tanh(const float* x, float* y, int64_t n) {
+  each_lanes<float>(
+      n, [&](int64_t i, int64_t lanes) { store_lanes(y + i, tanh(load_lanes<float>(x + i, lanes)), lanes); });
 }
 
 void vector_exp_double(const double* x, double* y, int64_t n) {
