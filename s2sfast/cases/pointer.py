@@ -40,9 +40,7 @@ def inputs(
     def below(share: float, *size: int) -> Tensor:
         return torch.rand(size, generator=generator, device="cpu") < share
 
-    logits, scores = (
-        (normal(V, R).T, normal(T, R).T) if layout == "transposed" else (normal(R, V), normal(R, T))
-    )
+    logits, scores = (normal(V, R).T, normal(T, R).T) if layout == "transposed" else (normal(R, V), normal(R, T))
     if layout == "expanded":
         logits, scores = normal(1, V).expand(R, V), normal(1, T).expand(R, T)
     if layout == "last-position":

@@ -53,7 +53,7 @@ def eager_usual(
     *,
     extended_size: int | None = None,
 ) -> Tensor:
-    """What most pointer-generators write: scale the softmax, scatter_add the attention, log (ids must not be negative)."""
+    """What most write: scale the softmax, scatter_add the attention, log (ids must not be negative)."""
     R, V = vocab_logits.shape
     p = p_gen_logit.sigmoid()[:, None]
     size = V if extended_size is None else extended_size

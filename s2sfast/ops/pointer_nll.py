@@ -57,9 +57,9 @@ def pointer_nll(
         ignore_index: rows with this target do not count, whatever stands in them: loss 0, zero gradients.
 
     Returns:
-        ``(R,)`` float32 (float64 for float64). +inf where the probability is 0, with zero gradients; every other loss is
-        finite. Differentiable once in vocab_logits, copy_weights and p_gen_logit. The gradient of copy_weights, which
-        has no bound where a probability is tiny, is at most the largest finite number.
+        ``(R,)`` float32 (float64 for float64). +inf where the probability is 0, with zero gradients; every other loss
+        is finite. Differentiable once in vocab_logits, copy_weights and p_gen_logit. The gradient of copy_weights,
+        which has no bound where a probability is tiny, is at most the largest finite number.
 
     Raises:
         ValueError: shapes, dtypes or devices disagree, S does not divide R, or a negative target other than

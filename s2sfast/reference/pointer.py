@@ -19,7 +19,7 @@ class Arguments:
     ) -> None:
         self.op, self.like = op, vocab_logits
         self.expect(vocab_logits.dim() == 2, "vocab_logits (R, V)", vocab_logits)
-        R, V = vocab_logits.shape
+        R = len(vocab_logits)
         self.expect(copy_weights.dim() == 2 and len(copy_weights) == R, f"copy_weights (R, T)=({R}, T)", copy_weights)
         T = copy_weights.shape[1]
         self.expect(source_ids.dim() == 2 and source_ids.shape[1] == T, f"source_ids (S, T)=(S, {T})", source_ids)
