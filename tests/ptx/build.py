@@ -176,7 +176,7 @@ def included(dependencies: Path) -> list[Path]:
     """What a depfile of the last run lists."""
     if not dependencies.exists():
         return []
-    _, _, files = dependencies.read_text().replace("\\\n", " ").partition(" : ")
+    _, _, files = dependencies.read_text().replace("\\\n", " ").partition(": ")  # g++: no space before; nvcc: one
     return [Path(file) for file in shlex.split(files)]
 
 
