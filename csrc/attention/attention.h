@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "common/cpu/isa.h"
+#include "common/cuda/fault.h"
 #include "common/numbers.h"
 
 namespace s2sfast {
@@ -118,6 +119,27 @@ struct AttentionJoin {
   int64_t count, width;
   R* out;
 };
+
+// --- on the device: each stage for all sentences, launched on the target's stream; a cudaError_t ----------
+
+template <class T>
+int attention_dots_cuda(const AttentionDots<T>&, CudaTarget);
+template <class R>
+int attention_softmax_cuda(const AttentionSoftmax<R>&, CudaTarget);
+template <class R>
+int attention_softmax_backward_cuda(const AttentionSoftmaxBackward<R>&, CudaTarget);
+template <class T>
+int attention_sum_cuda(const AttentionSum<T>&, CudaTarget);
+template <class R>
+int attention_spread_cuda(const AttentionSpread<R>&, CudaTarget);
+template <class R>
+int attention_keep_cuda(const AttentionKeep<R>&, CudaTarget);
+template <class R>
+int attention_join_cuda(const AttentionJoin<R>&, CudaTarget);
+
+// Kernels take a length outside of [0, T] for the nearer end. This one reports it, as the fault `what`: sentence,
+// length, T.
+int attention_check_cuda(const AttentionMask&, const AttentionSizes&, int what, CudaFault* faults, CudaTarget);
 
 }  // namespace s2sfast
 
