@@ -9,18 +9,15 @@
 namespace s2sfast {
 namespace {
 
-template <class T, class Result>
+template <bool kFeatures, class T, class Result>
 int launch_tiles(const AdditiveInputs<T>& in, const Result& result, CudaTarget target) {
   const auto& [B, Q, P] = in.sizes;
   const int64_t tiles = B * attention_blocks(Q, cuda::kTileQueries) * attention_blocks(P, cuda::kTilePositions);
   if (tiles == 0) return cudaSuccess;  // a grid of zero blocks is an error
   if (const int error = cuda_set_device(target.device)) return error;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(result.channel_groups()));
-  const auto stream = static_cast<cudaStream_t>(target.stream);
-  if (in.channels)
-    cuda::additive_tiles<T, true><<<grid, cuda::kTileThreads, 0, stream>>>(in, result);
-  else
-    cuda::additive_tiles<T, false><<<grid, cuda::kTileThreads, 0, stream>>>(in, result);
+  cuda::additive_tiles<T, kFeatures>
+      <<<grid, cuda::kTileThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(in, result);
   return cudaGetLastError();
 }
 
@@ -44,13 +41,15 @@ int launch_columns(const AdditiveBackward<T>& stage, CudaTarget target) {
 
 template <class T>
 int additive_scores_cuda(const AdditiveScores<T>& stage, CudaTarget target) {
-  return launch_tiles(stage.in, cuda::ScoreResult<T>{stage}, target);
+  const cuda::ScoreResult<T> result{stage};
+  return stage.in.channels ? launch_tiles<true>(stage.in, result, target)
+                           : launch_tiles<false>(stage.in, result, target);
 }
 
 template <class T>
 int additive_scores_backward_cuda(const AdditiveBackward<T>& stage, CudaTarget target) {
   if (const int error = launch_columns(stage, target)) return error;
-  return stage.in.channels ? launch_tiles(stage.in, cuda::FeatureResult<T>{stage}, target) : cudaSuccess;
+  return stage.in.channels ? launch_tiles<true>(stage.in, cuda::FeatureResult<T>{stage}, target) : cudaSuccess;
 }
 
 template int additive_scores_cuda(const AdditiveScores<float>&, CudaTarget);

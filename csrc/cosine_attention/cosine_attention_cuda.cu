@@ -10,27 +10,25 @@ constexpr int kCosineThreads = 256, kCosineRows = kCosineThreads / kWarp;
 
 // One norm of a pair as the mode wants it; `square` is |x|^2. A NaN stays one.
 template <class R>
-__device__ __forceinline__ R norm_of(CosineEps mode, R eps, R square) {
-  if (mode == CosineEps::sqrt) return sqrt(square + eps);
-  const R norm = sqrt(square);
-  return mode == CosineEps::clamp && norm < eps ? eps : norm;
+__device__ __forceinline__ R norm_of(const CosineInputs<R>& in, R square) {
+  const R eps = static_cast<R>(in.eps), norm = sqrt(in.mode == CosineEps::sqrt ? square + eps : square);
+  return in.mode == CosineEps::clamp && norm < eps ? eps : norm;
 }
 
 // d log(norm) / d x = slope x, of the norm as the mode wants it.
 template <class R>
-__device__ __forceinline__ R slope_of(CosineEps mode, R eps, R square) {
-  if (mode == CosineEps::sqrt) return 1 / (square + eps);
-  const bool constant = square == 0 || (mode == CosineEps::clamp && sqrt(square) < eps);
-  return constant ? R(0) : 1 / square;
+__device__ __forceinline__ R slope_of(const CosineInputs<R>& in, R square) {
+  const R eps = static_cast<R>(in.eps), bounded = in.mode == CosineEps::sqrt ? square + eps : square;
+  const bool constant = bounded == 0 || (in.mode == CosineEps::clamp && sqrt(square) < eps);
+  return constant ? R(0) : 1 / bounded;
 }
 
 // A pair's denominator, and the norms' share in it: d log(denominator) = share (d log |q| + d log |k|).
 template <class R>
 struct CosinePair {
   R denominator, share;
-  __device__ __forceinline__ CosinePair(const CosineInputs<R>& in, R query_square, R key_square) {
-    const R eps = static_cast<R>(in.eps), extra = in.mode == CosineEps::product ? eps : R(0);
-    const R norms = norm_of(in.mode, eps, query_square) * norm_of(in.mode, eps, key_square);
+  __device__ __forceinline__ CosinePair(const CosineInputs<R>& in, R query_norm, R key_norm) {
+    const R norms = query_norm * key_norm, extra = in.mode == CosineEps::product ? static_cast<R>(in.eps) : R(0);
     denominator = norms + extra;
     share = extra > 0 ? norms / denominator : R(1);
   }
@@ -49,7 +47,8 @@ struct CosineScore : DotScore<T> {
   CosineInputs<R> in;
 
   __device__ R finish(int64_t b, int64_t q, R sum, R query_square, R key_square) const {
-    return strength_of(in, b * in.sizes.queries + q) * (sum / CosinePair<R>(in, query_square, key_square).denominator);
+    return strength_of(in, b * in.sizes.queries + q) *
+           (sum / CosinePair<R>(in, norm_of(in, query_square), norm_of(in, key_square)).denominator);
   }
 };
 
@@ -73,7 +72,7 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_score_pairs(const Cosin
   if (i >= s.sentences * s.queries * s.positions) return;
   const int64_t t = i % s.positions, row = i / s.positions, q = row % s.queries, b = row / s.queries;
   if (!attends(in.mask, b, q, t, length_of(in.mask, b, s.positions))) return;
-  const CosinePair<R> pair(in, in.query_squares[row], in.key_squares[b * s.positions + t]);
+  const CosinePair<R> pair(in, norm_of(in, in.query_squares[row]), norm_of(in, in.key_squares[b * s.positions + t]));
   stage.scores[i] = strength_of(in, row) * (stage.scores[i] / pair.denominator);
 }
 
@@ -85,15 +84,15 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_from_keys(const CosineB
   const int64_t at = int64_t{blockIdx.x} * kCosineThreads + threadIdx.x;
   if (at >= s.sentences * s.positions) return;
   const int64_t b = at / s.positions, t = at % s.positions, length = length_of(in.mask, b, s.positions);
-  const R square = in.key_squares[at], slope = slope_of(in.mode, static_cast<R>(in.eps), square);
+  const R norm = norm_of(in, in.key_squares[at]);
   R sum = 0;
   for (int64_t q = 0; q < s.queries; ++q) {
     if (!attends(in.mask, b, q, t, length)) continue;
     const int64_t row = b * s.queries + q, pair = row * s.positions + t;
-    const CosinePair<R> norms(in, in.query_squares[row], square);
-    sum += stage.pairs[pair] * strength_of(in, row) * (stage.dots[pair] / norms.denominator) * norms.share * slope;
+    const CosinePair<R> norms(in, norm_of(in, in.query_squares[row]), norm);
+    sum += stage.pairs[pair] * strength_of(in, row) * (stage.dots[pair] / norms.denominator) * norms.share;
   }
-  stage.from_key[at] = sum;
+  stage.from_key[at] = sum * slope_of(in, in.key_squares[at]);
 }
 
 // The rest of the backward: a warp for a query.
@@ -104,12 +103,12 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_query_rows(const Cosine
   const int64_t row = int64_t{blockIdx.x} * kCosineRows + warp_id();
   if (row >= s.sentences * s.queries) return;
   const int64_t b = row / s.queries, q = row % s.queries, length = length_of(in.mask, b, s.positions);
-  const R square = in.query_squares[row], strength = strength_of(in, row);
+  const R norm = norm_of(in, in.query_squares[row]), strength = strength_of(in, row);
   R pull = 0, dstrength = 0;
   R* const pairs = stage.pairs + row * s.positions;
   each_of_row(stage.dots + row * s.positions, length, [&](int64_t t, R dot) {
     if (!in.mask.allows(b, q, t)) return;
-    const CosinePair<R> norms(in, square, in.key_squares[b * s.positions + t]);
+    const CosinePair<R> norms(in, norm, norm_of(in, in.key_squares[b * s.positions + t]));
     const R cosine = dot / norms.denominator, dscore = pairs[t];
     dstrength = fma(dscore, cosine, dstrength);
     pull = fma(dscore * strength * cosine, norms.share, pull);
@@ -117,7 +116,7 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_query_rows(const Cosine
   });
   pull = warp_sum(pull), dstrength = warp_sum(dstrength);
   if (lane_id() != 0) return;
-  stage.from_query[row] = pull * slope_of(in.mode, static_cast<R>(in.eps), square);
+  stage.from_query[row] = pull * slope_of(in, in.query_squares[row]);
   if (stage.strength) stage.strength[row] = static_cast<R>(in.scale) * dstrength;
 }
 
