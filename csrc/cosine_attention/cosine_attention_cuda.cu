@@ -23,6 +23,12 @@ __device__ __forceinline__ R slope_of(const CosineInputs<R>& in, R square) {
   return constant ? R(0) : 1 / bounded;
 }
 
+// What a norm contributes to a gradient; nothing where nothing is attended to, whatever the square is.
+template <class R>
+__device__ __forceinline__ R pulled(const CosineInputs<R>& in, R pull, R square) {
+  return pull == 0 ? R(0) : pull * slope_of(in, square);
+}
+
 // A pair's denominator, and the norms' share in it: d log(denominator) = share (d log |q| + d log |k|).
 template <class R>
 struct CosinePair {
@@ -92,7 +98,7 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_from_keys(const CosineB
     const CosinePair<R> norms(in, norm_of(in, in.query_squares[row]), norm);
     sum += stage.pairs[pair] * strength_of(in, row) * (stage.dots[pair] / norms.denominator) * norms.share;
   }
-  stage.from_key[at] = sum * slope_of(in, in.key_squares[at]);
+  stage.from_key[at] = pulled(in, sum, in.key_squares[at]);
 }
 
 // The rest of the backward: a warp for a query.
@@ -116,7 +122,7 @@ __global__ void __launch_bounds__(kCosineThreads) cosine_query_rows(const Cosine
   });
   pull = warp_sum(pull), dstrength = warp_sum(dstrength);
   if (lane_id() != 0) return;
-  stage.from_query[row] = pull * slope_of(in, in.query_squares[row]);
+  stage.from_query[row] = pulled(in, pull, in.query_squares[row]);
   if (stage.strength) stage.strength[row] = static_cast<R>(in.scale) * dstrength;
 }
 
