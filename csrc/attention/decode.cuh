@@ -255,12 +255,10 @@ int decode(const AttentionDecode<T>& in, const Score& score, CudaTarget target) 
   if (const int error = cuda_set_device(target.device)) return error;
   const int64_t count = attention_decode_parts(s.positions, Score::kReading);
   const auto parts = DecodeParts<Real<T>>::in(in, count);
-  if (count) {
-    const int64_t steps = std::min(int64_t{kDecodeLoads<T>}, attention_blocks(in.keys.width, kDecodeStep<T>));
-    const size_t staged = (s.queries + Score::kStaged) * steps * kDecodeStep<T> * sizeof(Real<T>);
-    attention_decode<T><<<dim3(static_cast<unsigned>(s.sentences), static_cast<unsigned>(count)), kDecodeThreads,
-                          staged, static_cast<cudaStream_t>(target.stream)>>>(in, score, parts);
-  }
+  const int64_t steps = std::min(int64_t{kDecodeLoads<T>}, attention_blocks(in.keys.width, kDecodeStep<T>));
+  const size_t staged = (s.queries + Score::kStaged) * steps * kDecodeStep<T> * sizeof(Real<T>);
+  attention_decode<T><<<dim3(static_cast<unsigned>(s.sentences), static_cast<unsigned>(count)), kDecodeThreads, staged,
+                        static_cast<cudaStream_t>(target.stream)>>>(in, score, parts);
   if (const int error = cudaGetLastError()) return error;
   return merge_parts(in, parts, target);
 }

@@ -31,7 +31,7 @@ constexpr int64_t attention_decode_positions(int64_t positions, int64_t reading)
   return part;
 }
 constexpr int64_t attention_decode_parts(int64_t positions, int64_t reading) {
-  return attention_blocks(positions, attention_decode_positions(positions, reading));
+  return positions ? attention_blocks(positions, attention_decode_positions(positions, reading)) : 1;
 }
 
 // A context, a maximum and a sum for each part of a sentence and query.

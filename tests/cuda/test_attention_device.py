@@ -229,6 +229,9 @@ def test_lengths_out_of_range_are_found_late(op, queries):
     message = rf"^{op}: expected lengths in \[0, T\]=\[0, 5\]; got (7 for sentence 1|-2 for sentence 2) \(found on the"
     with pytest.raises(ValueError, match=message):
         s2sfast.synchronize()
+    getattr(s2sfast, op)(args[0], args[1][:, :0], *args[2:], **kwargs, lengths=torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match=r"in \[0, T\]=\[0, 0\]; got 1 for sentence 2"):
+        s2sfast.synchronize()
     nearest = outputs(getattr(s2sfast, op)(*args, **kwargs, lengths=torch.tensor([3, 5, 0])))
     s2sfast.synchronize()
     assert all(torch.equal(a, b) for a, b in zip(found, nearest, strict=True))
