@@ -10,10 +10,15 @@ from s2sfast import _ops
 from tests.cuda import mutants, simulated
 from tests.sass.tools import run
 
+OPS = (
+    "beam_topk", "beam_topk_out", "backtrace", "dot_attention", "dot_attention_backward", "cosine_attention",
+    "cosine_attention_backward", "additive_attention", "additive_attention_backward", "additive_scores",
+    "additive_scores_backward",
+)  # fmt: skip
 BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")
 
 
-@pytest.mark.parametrize("op", ["beam_topk", "beam_topk_out", "backtrace"])
+@pytest.mark.parametrize("op", OPS)
 def test_every_op_is_registered_for_both_devices(op):
     for key in ("CPU", "CUDA"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"s2sfast::{op}", key)
