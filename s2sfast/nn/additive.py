@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import s2sfast
-from s2sfast.nn.memory import AttentionMemory, WithMemory, in_dtype_of
+from s2sfast.nn.memory import AttentionMemory, WithMemory
 from s2sfast.types import AttentionOutput
 
 
@@ -57,18 +57,9 @@ class AdditiveScore(WithMemory):
             keys = keys.masked_fill(~attended[..., None], 0)
         return memory._replace(keys=self.key_projection(keys))
 
-    def scale_v(self, dtype: torch.dtype) -> Tensor:
+    def direction(self) -> Tensor:
         """(D,): v, or g v / |v|."""
-        v = self.v if self.g is None else self.v * (self.g / torch.linalg.vector_norm(self.v))
-        return v.to(dtype)
-
-    def weigh_features(self, features: Tensor | None, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The arguments of the op that features mean; none for none, which are zeros."""
-        if features is None:
-            return {}
-        if self.feature_weight is None:
-            raise ValueError(f"{type(self).__name__}: expected no features without features=C; got features")
-        return {"features": features.to(dtype), "feature_weight": self.feature_weight.to(dtype)}
+        return self.v if self.g is None else self.v * (self.g / torch.linalg.vector_norm(self.v))
 
     def extra_repr(self) -> str:
         features = 0 if self.feature_weight is None else self.feature_weight.shape[0]
@@ -128,13 +119,15 @@ class AdditiveAttention(AdditiveScore):
         self, query: Tensor, memory: AttentionMemory, features: Tensor | None, need_weights: bool
     ) -> AttentionOutput:
         """The same over a memory."""
-        query = self.query_projection(query)
+        if features is not None and self.feature_weight is None:
+            raise ValueError(f"{type(self).__name__}: expected no features, made without them; got features")
         return s2sfast.additive_attention(
-            query,
+            self.query_projection(query),
             memory.keys,
-            in_dtype_of(query, memory.values),
-            v=self.scale_v(query.dtype),
-            **self.weigh_features(features, query.dtype),
+            memory.values,
+            v=self.direction(),
+            features=features,
+            feature_weight=None if features is None else self.feature_weight,
             mask=memory.mask,
             lengths=memory.lengths,
             need_weights=need_weights,

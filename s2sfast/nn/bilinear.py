@@ -57,7 +57,7 @@ class BilinearAttention(WithMemory):
             query,
             memory.keys,
             memory.values,
-            weight=self.weight.to(query.dtype),
+            weight=self.weight,
             mask=memory.mask,
             lengths=memory.lengths,
             need_weights=need_weights,

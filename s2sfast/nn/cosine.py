@@ -50,14 +50,11 @@ class CosineAttention(WithMemory):
         need_weights: bool = True,
     ) -> AttentionOutput:
         memory = self.memory_of(keys, values, mask, lengths)
-        sharpness = self.strength if strength is None else strength
-        if isinstance(sharpness, Tensor):
-            sharpness = sharpness.to(query.dtype).expand(query.shape[:-1])
         return s2sfast.cosine_attention(
             query,
             memory.keys,
             memory.values,
-            strength=sharpness,
+            strength=self.strength if strength is None else strength,
             eps=self.eps,
             eps_mode=self.eps_mode,
             mask=memory.mask,

@@ -83,10 +83,3 @@ class WithMemory(nn.Module):
         if values is not None:
             raise ValueError(f"{type(self).__name__}: expected no values beside a memory, which has its own; got both")
         return keys.restricted(mask, lengths)
-
-
-def in_dtype_of(query: Tensor, values: Tensor | None) -> Tensor | None:
-    """Under autocast a projected query is in half precision while an encoder's output may not be; else unchanged."""
-    if values is None or not torch.is_autocast_enabled(query.device.type):
-        return values
-    return values.to(query.dtype)

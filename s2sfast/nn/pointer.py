@@ -77,9 +77,8 @@ class PointerLayer(AdditiveScore):
     ) -> Tensor:
         """``(B, Q, T)``, -inf where masked."""
         memory = self.memory_of(keys, None, mask, lengths)
-        query = self.query_projection(query)
         scores = s2sfast.additive_scores(
-            query, memory.keys, v=self.scale_v(query.dtype), mask=memory.mask, lengths=memory.lengths
+            self.query_projection(query), memory.keys, v=self.direction(), mask=memory.mask, lengths=memory.lengths
         )
         if self.clip is None:
             return scores
