@@ -23,7 +23,7 @@ class PointerLayer(AdditiveScore):
         attn_dim:  D, the width of the hidden layer.
         bias:      b; the paper has none.
         clip:      C: logits are C tanh(u), which keeps the policy from growing certain too early (Bello et al. 2016,
-                   arXiv:1611.09940, appendix A.1, C = 10). With a clip a bias beside v would matter, and there is none.
+                   arXiv:1611.09940, appendix, C = 10). With a clip a bias beside v would matter, and there is none.
 
     Called with ``(query, keys, *, mask=None, lengths=None)``: query ``(B, Q, query_dim)`` or ``(B, query_dim)``, keys
     ``(B, T, key_dim)`` or what :meth:`precompute` made of them. A mask ``(B, Q, T)`` takes out what has been visited.
