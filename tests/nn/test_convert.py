@@ -1,7 +1,5 @@
 """Layers written elsewhere and ours with their weights: the same outputs and the same gradients."""
 
-import os
-
 import pytest
 import torch
 from torch import nn
@@ -152,9 +150,11 @@ class TestKeras:
     """Through Keras' own torch backend."""
 
     @pytest.fixture
-    def layers(self, monkeypatch):
-        monkeypatch.setitem(os.environ, "KERAS_BACKEND", "torch")
-        keras = pytest.importorskip("keras")
+    def layers(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where it would write settings
+        import keras
+
         assert keras.backend.backend() == "torch"
         torch.set_default_dtype(torch.float32)  # its matmul makes float32 of float64
         return keras.layers
