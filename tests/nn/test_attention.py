@@ -145,6 +145,24 @@ def test_a_learnt_number_gets_its_gradient():
         assert_close(gradient, (up - down) / 2e-5, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("eps_mode", ["clamp", "sqrt", "product"])
+def test_cosines_with_a_strength_for_each_query(eps_mode):
+    attention = CosineAttention(3.0, eps=0.5, eps_mode=eps_mode)
+    query, keys, strength = leaf(S, Q, D), leaf(S, T, D), leaf(S, Q)
+    with torch.no_grad():
+        keys[0] *= 0.01  # short enough for eps to matter
+
+    def norm(x):
+        return (x.square().sum(-1) + (0.5 if eps_mode == "sqrt" else 0.0)).sqrt()
+
+    norms = norm(query)[..., None], norm(keys)[:, None]
+    if eps_mode == "clamp":
+        norms = tuple(x.clamp(min=0.5) for x in norms)
+    product = norms[0] * norms[1] + (0.5 if eps_mode == "product" else 0.0)
+    weights = (strength[..., None] * (query @ keys.mT) / product).softmax(-1)
+    assert_same(attention(query, keys, strength=strength), (weights @ keys, weights), (query, keys, strength))
+
+
 def test_values_are_by_default_the_keys_before_any_projection(kind, attention, query, keys):
     extra = extras(kind, S, Q, T)
     context, weights = attention(query, keys, **extra)
@@ -172,6 +190,15 @@ def test_a_mask_beside_a_memory_takes_away_more(kind, attention, query, keys):
     for a, b in zip(got, expected, strict=True):
         assert_close(a, b)
     assert not got.weights[~allowed].any()
+
+
+@pytest.mark.parametrize("kind", ["dot", "additive"])
+def test_masks_of_both_shapes_are_anded(attention, query, keys):
+    one, other = torch.rand(S, T) > 0.3, torch.rand(S, T) > 0.3
+    for a, b in ((one, other), (one, other[:, None].expand(-1, Q, -1)), (one[:, None].expand(-1, Q, -1), other)):
+        got = attention(query, attention.precompute(keys, mask=a), mask=b)
+        for mine, theirs in zip(got, attention(query, keys, mask=one & other), strict=True):
+            assert_close(mine, theirs)
 
 
 def test_nan_in_the_padding_reaches_nothing(kind, attention, query, keys, values):
