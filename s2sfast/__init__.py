@@ -30,7 +30,7 @@ from s2sfast.search import (
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, Pruning
 
-_LAZY = ("models", "plot")  # not needed to search; plot wants matplotlib
+_LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
 
 
 def __getattr__(name: str) -> Any:

@@ -56,7 +56,7 @@ def bilinear_attention(
         q, keys, values, weight = attention.promoted(query, keys, values, weight)
         _check(q, keys, weight)
         real = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        projected = attention.with_queries(q).to(real) @ weight.to(real)
+        projected = (attention.with_queries(q).to(real) @ weight.to(real)).to(real)  # autocast multiplies in half
         context, weights = attend(projected, keys, values, 1.0, mask, lengths, True)
         return attention.output(q, context, weights, need_weights)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
