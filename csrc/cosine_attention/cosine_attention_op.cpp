@@ -73,6 +73,7 @@ struct Norms {
     if (!strength_) return;
     check(strength_->dim() == 2 && strength_->size(0) == B && strength_->size(1) == Q, a.op(),
           ": expected strength (B, Q)=(", B, ", ", Q, "); got ", Shape{*strength_});
+    a.check_like("strength", *strength_);
     strength = dense(a.real("strength", *strength_));
   }
 

@@ -64,6 +64,8 @@ class Op:
     outputs are equal, or the test of the op knows how to compare them."""
     differentiable: tuple[str, ...] = ()
     """The arguments that have a gradient."""
+    by_matmul: Callable[[Case], bool] = lambda case: False
+    """Where torch's matmul takes part, whose bits depend on the number of threads and the batch."""
     rivals: dict[str, Callable] = field(default_factory=dict)
     """Other ways to get the same from PyTorch or NumPy, by name; same arguments as `fast`."""
 

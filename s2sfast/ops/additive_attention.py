@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -93,7 +92,7 @@ class _AdditiveAttention(torch.autograd.Function):
         return context, weights
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("additive_attention")
     def backward(ctx: Any, grad_context: Any, grad_weights: Any) -> Any:
         *arguments, weights = ctx.saved_tensors
         keys, values = arguments[1:3]

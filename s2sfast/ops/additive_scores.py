@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -82,7 +81,7 @@ class _AdditiveScores(torch.autograd.Function):
         return _raw(*arguments)
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("additive_scores")
     def backward(ctx: Any, grad_scores: Any) -> Any:
         found = _raw_backward(grad_scores, *ctx.saved_tensors)
         return *attention.gradients(ctx.saved_tensors[:5], found), None, None

@@ -32,7 +32,9 @@ def cosine_attention(
             strength = given.per_query("strength", strength)[..., None]
         else:
             strength = given.real(strength)
-    similarity = cosine(given.pairs(given.query[:, :, None]), given.pairs(given.keys[:, None]), eps, eps_mode)
+    # Ones where masked: with eps=0 a vector of zeros has no cosine.
+    query_pairs, key_pairs = given.pairs(given.query[:, :, None], 1), given.pairs(given.keys[:, None], 1)
+    similarity = cosine(query_pairs, key_pairs, eps, eps_mode)
     return given.attend(strength * similarity, need_weights)
 
 
