@@ -105,7 +105,7 @@ def test_each_gradient_alone(op):
     """What wants no gradient gets none, and does not disturb the others."""
     case = next(c for c in op.of("test") if c.why in ("location-features", "odd-everything", "usual"))
     arguments = bound(op, *sample(op, case, torch.float64))
-    all_names, leaves = with_gradients(op, arguments)
+    _, leaves = with_gradients(op, arguments)
     together = dict(zip(leaves, gradients(op, op.fast, arguments), strict=True))
     for name in leaves:
         alone = arguments[name].detach().clone().requires_grad_()
@@ -118,7 +118,7 @@ def test_no_gradient_of_a_gradient(op):
     """An error, not a wrong number."""
     case = next(c for c in op.of("test") if c.why in ("beams", "usual"))
     arguments, leaves = with_gradients(op, bound(op, *sample(op, case)))
-    with pytest.raises(RuntimeError, match="create_graph=True.*s2sfast.reference"):
+    with pytest.raises(RuntimeError, match=r"create_graph=True.*s2sfast\.reference"):
         torch.autograd.grad(loss_of(call(op.fast, arguments)), list(leaves.values()), create_graph=True)
 
 

@@ -30,8 +30,8 @@ int launch_stage(const AdditiveBackward<T>& a, CudaTarget target) {
   return additive_scores_backward_cuda(a, target);
 }
 
-// Additions and multiplications that an element costs, tanh included.
-inline constexpr double kAdditiveWork = 20;
+// What an element costs, in additions and multiplications of a product.
+inline constexpr double kAdditiveWork = 3;
 
 class AdditiveArguments {
  public:

@@ -33,8 +33,8 @@ def additive_attention(
     .. math:: w_{q,t} = \mathrm{softmax}_t(v \cdot \tanh(query_q + keys_t + features_{q,t} \; feature\_weight)), \quad
               context_q = \sum_t w_{q,t} values_t
 
-    Query and keys arrive projected: project the keys once for a source, not at every step. At decode time the K beams of
-    a sentence are its Q queries: its keys and values are never copied for them.
+    Query and keys arrive projected: project the keys once for a source, not at every step. At decode time the K beams
+    of a sentence are its Q queries: its keys and values are never copied for them.
 
     Args:
         query: ``(B, Q, D)``, or ``(B, D)`` for one query, already projected; outputs then have no dimension Q.
@@ -70,10 +70,8 @@ def additive_attention(
             query, keys, values, v, features, feature_weight
         )
         arguments = (attention.with_queries(q), keys, values, v, per_query(q, features), feature_weight, mask, lengths)
-        if attention.wants_gradient(*arguments[:6]):
-            context, weights = _AdditiveAttention.apply(*arguments)
-        else:
-            context, weights = _raw(*arguments)
+        function = _AdditiveAttention.apply if attention.wants_gradient(*arguments[:6]) else _raw
+        context, weights = function(*arguments)
         return attention.output(q, context, weights, need_weights)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         needed = {"query": query, "keys": keys, "v": v}

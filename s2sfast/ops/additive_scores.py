@@ -58,10 +58,8 @@ def additive_scores(
     try:
         q, keys, v, features, feature_weight = attention.promoted(query, keys, v, features, feature_weight)
         arguments = (attention.with_queries(q), keys, v, per_query(q, features), feature_weight, mask, lengths)
-        if attention.wants_gradient(*arguments[:5]):
-            scores = _AdditiveScores.apply(*arguments)
-        else:
-            scores = _raw(*arguments)
+        function = _AdditiveScores.apply if attention.wants_gradient(*arguments[:5]) else _raw
+        scores = function(*arguments)
         return scores.squeeze(1) if q.dim() == 2 else scores
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         needed = {"query": query, "keys": keys, "v": v}
@@ -103,7 +101,7 @@ def fake_gradients(query: Tensor, keys: Tensor, v: Tensor, features: Any, featur
     def empty(size: Any) -> Tensor:
         return keys.new_empty(size, dtype=real)
 
-    B, Q, T, D = *query.shape[:2], *keys.shape[1:]
+    Q, T, D = query.shape[1], *keys.shape[1:]
     if features is None:
         return empty(query.shape), empty(keys.shape), empty(v.shape), empty((0, Q, T, 0)), empty((0, D))
     return empty(query.shape), empty(keys.shape), empty(v.shape), empty(features.shape), empty(feature_weight.shape)

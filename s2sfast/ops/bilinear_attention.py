@@ -29,8 +29,8 @@ def bilinear_attention(
             bfloat16 or float16; sums are in float32, or float64 for float64.
         keys: ``(B, T, D)`` in the dtype of the query.
         values: ``(B, T, E)`` in that dtype; None: the keys.
-        weight: ``(C, D)`` in that dtype. Of a ``torch.nn.Linear`` for the keys, ``linear.weight``; of one for the query,
-            ``linear.weight.T``.
+        weight: ``(C, D)`` in that dtype. Of a ``torch.nn.Linear`` for the keys, ``linear.weight``; of one for the
+            query, ``linear.weight.T``.
         mask: ``(B, T)`` or ``(B, Q, T)`` bool, True = may be attended to.
         lengths: ``(B,)`` int32 or int64 in [0, T]: positions from there on are masked. With a mask, both hold.
         need_weights: False: the weights are not returned.

@@ -81,7 +81,7 @@ def attend(
     lengths: Tensor | None,
     projected: bool,
 ) -> tuple[Tensor, Tensor]:
-    """(context, weights); with `projected` for bilinear_attention, whose query comes in the dtype of the computation."""
+    """(context, weights). `projected`: for bilinear_attention, whose query is in the dtype of the computation."""
     if attention.wants_gradient(query, keys, values):
         return _DotAttention.apply(query, keys, values, scale, mask, lengths, projected)
     return _raw(query, keys, values, scale, mask, lengths, projected)

@@ -1,7 +1,7 @@
 """What the attentions share: which positions are attended to, and what becomes of their scores.
 
-A masked pair of query and position is computed on zeros (or ones) instead of what stands there, so that not even a NaN reaches an
-output or a gradient. That takes O(B Q T D) memory, which the fast ops do not.
+A masked pair of query and position is computed on zeros (or ones) instead of what stands there, so that not even a NaN
+reaches an output or a gradient. That takes O(B Q T D) memory, which the fast ops do not.
 """
 
 from __future__ import annotations
