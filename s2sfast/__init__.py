@@ -19,6 +19,8 @@ from s2sfast.ops import (
     bilinear_attention,
     cosine_attention,
     dot_attention,
+    pointer_mixture,
+    pointer_nll,
 )
 from s2sfast.search import (
     BeamResult,
@@ -56,6 +58,8 @@ __all__ = [
     "exhaustive_search",
     "greedy_search",
     "info",
+    "pointer_mixture",
+    "pointer_nll",
     "reference",
     "rules",
     "synchronize",

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "beam_topk/beam_topk.h"
-#include "common/cpu/simd.h"
+#include "common/cpu/normalizer.h"
 
 namespace s2sfast::S2SFAST_ISA {
 namespace {
@@ -20,19 +20,15 @@ struct Candidate {
   uint32_t parent, column;
 };
 
-struct BeamTopkPartial {  // of one piece
-  double sum;             // of exp(logit - pivot)
-  double pivot, max;
-  bool bad_logit, bad_bias;  // a NaN or +inf was seen
+struct BeamTopkPartial : SumOfExps {  // of one piece; bad: its logits
+  double max;
+  bool bad_bias;  // a NaN or +inf was seen
 };
 
 struct BeamTopkRow {  // of one beam
   double score, max, log_sum;
 };
 
-// A block is kGroupSize vectors long, and each lane of it is one group: 2 KiB of float32 with the widest vectors, so
-// that all passes over a block run in L1.
-constexpr int64_t kGroupSize = 32, kBlock = kGroupSize * kLanes;
 static_assert(kBeamTopkPiece % kBlock == 0);
 inline int64_t groups_per_beam(int64_t vocab) { return (vocab + kBlock - 1) / kBlock * kLanes; }
 

@@ -94,7 +94,7 @@ BeamTopkFault Selection<T>::join_pieces() {
     const BeamTopkPartial* part = scratch_.partials + p * pieces;
     bool bad_logit = false, bad_bias = false;
     for (int64_t i = 0; i < pieces; ++i) {
-      bad_logit |= part[i].bad_logit, bad_bias |= part[i].bad_bias;
+      bad_logit |= part[i].bad, bad_bias |= part[i].bad_bias;
       row.max = std::max(row.max, part[i].max);
     }
     if (in_.check_nan && bad_logit) return {BeamTopkFault::logits, p};

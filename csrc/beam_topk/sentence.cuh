@@ -2,18 +2,15 @@
 // What the kernels know of one sentence after the scan, and how they look at its candidates a second time. Internal to
 // beam_topk_cuda.cu.
 //
-// A tile is 1,024 neighbouring columns of a row, read by one warp: 32 columns by each lane, its group. The scan leaves
-// the largest logit (plus bias) of each group and of each tile. A candidate can only reach a score where its group
-// and its tile do, so that the second look reads few of them. (docs/decisions/006 tells why not lists of the best.)
+// The scan leaves the largest logit (plus bias) of each group and of each tile. A candidate can only reach a score
+// where its group and its tile do, so that the second look reads few of them. (docs/decisions/006 tells why not lists
+// of the best.)
 #include <cfloat>
 
 #include "beam_topk/beam_topk.h"
-#include "common/cuda/numbers.cuh"
-#include "common/cuda/warp.cuh"
+#include "common/cuda/tile.cuh"
 
 namespace s2sfast::cuda {
-
-inline constexpr int kGroup = 32, kTile = kGroup * kWarp;
 
 struct BeamTopkTile {  // of one tile's logits, without bias
   double sum, max;     // of exp(logit - max); max
@@ -33,12 +30,6 @@ struct BeamTopkWorkspace {
   uint64_t* limits;  // the key of each row's max_per_beam-th candidate
   float *tops, *groups;
 };
-
-// The column of element `element` of a lane's group.
-template <class T>
-__device__ __forceinline__ int64_t column_of(int64_t tile, int lane, int element) {
-  return tile * kTile + (element / kWide<T> * kWarp + lane) * kWide<T> + element % kWide<T>;
-}
 
 // The rules as they stand for one sentence.
 struct BeamTopkFloors {

@@ -8,6 +8,8 @@ from s2sfast.cases import (
     bilinear_attention,
     cosine_attention,
     dot_attention,
+    pointer_mixture,
+    pointer_nll,
 )
 from s2sfast.cases.table import Case, Failure, Op
 
@@ -19,6 +21,8 @@ OPS: tuple[Op, ...] = (
     cosine_attention.OP,
     additive_scores.OP,
     additive_attention.OP,
+    pointer_mixture.OP,
+    pointer_nll.OP,
 )
 
 __all__ = ["OPS", "Case", "Failure", "Op"]

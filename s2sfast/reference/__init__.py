@@ -7,6 +7,8 @@ from s2sfast.reference.beam_topk import beam_topk
 from s2sfast.reference.bilinear_attention import bilinear_attention
 from s2sfast.reference.cosine_attention import cosine_attention
 from s2sfast.reference.dot_attention import dot_attention
+from s2sfast.reference.pointer_mixture import pointer_mixture
+from s2sfast.reference.pointer_nll import pointer_nll
 
 __all__ = [
     "additive_attention",
@@ -16,4 +18,6 @@ __all__ = [
     "bilinear_attention",
     "cosine_attention",
     "dot_attention",
+    "pointer_mixture",
+    "pointer_nll",
 ]

@@ -24,7 +24,7 @@ from tests.machine import SCHEDULES
 from tests.ptx.build import BuildError, find_nvcc
 from tests.ptx.translator import PtxError
 
-OPS = ("tests/test_ops.py", "tests/test_beam_topk.py", "tests/test_backtrace.py", "tests/cuda")
+OPS = ("tests/test_ops.py", "tests/test_beam_topk.py", "tests/test_backtrace.py", "tests/test_pointer.py", "tests/cuda")
 SEARCH = ("tests/search",)
 
 

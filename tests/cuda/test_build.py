@@ -10,11 +10,10 @@ from s2sfast import _ops
 from tests.cuda import mutants, simulated
 from tests.sass.tools import run
 
-OPS = (
-    "beam_topk", "beam_topk_out", "backtrace", "dot_attention", "dot_attention_backward", "cosine_attention",
-    "cosine_attention_backward", "additive_attention", "additive_attention_backward", "additive_scores",
-    "additive_scores_backward",
+DIFFERENTIABLE = (
+    "dot_attention", "cosine_attention", "additive_attention", "additive_scores", "pointer_mixture", "pointer_nll",
 )  # fmt: skip
+OPS = ("beam_topk", "beam_topk_out", "backtrace", *(op + way for op in DIFFERENTIABLE for way in ("", "_backward")))
 BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")
 
 

@@ -19,6 +19,11 @@ __device__ __forceinline__ float real(Half x) {
   return y;
 }
 
+__device__ __forceinline__ void narrow(float x, float& y) { y = x; }
+__device__ __forceinline__ void narrow(double x, double& y) { y = x; }
+__device__ __forceinline__ void narrow(float x, BFloat16& y) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+__device__ __forceinline__ void narrow(float x, Half& y) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+
 // Numbers per load of 16 bytes.
 template <class T>
 inline constexpr int kWide = 16 / sizeof(T);
