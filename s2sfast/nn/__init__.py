@@ -9,6 +9,7 @@ from s2sfast.nn import convert
 from s2sfast.nn.additive import AdditiveAttention
 from s2sfast.nn.attentional import AttentionalState
 from s2sfast.nn.bilinear import BilinearAttention
+from s2sfast.nn.copying import CopyGenerator
 from s2sfast.nn.cosine import CosineAttention
 from s2sfast.nn.coverage import CoverageAttention, coverage_loss
 from s2sfast.nn.dot import DotAttention
@@ -21,6 +22,7 @@ __all__ = [
     "AttentionMemory",
     "AttentionalState",
     "BilinearAttention",
+    "CopyGenerator",
     "CosineAttention",
     "CoverageAttention",
     "DotAttention",
