@@ -40,9 +40,9 @@ def test_both_sides_have_the_same_signature(op):
     assert list(fast.parameters.values()) == list(meaning.parameters.values())
 
 
-KNOW_TORCH = (
+KNOW_TORCH = (  # the last six are what several _op.cpp share
     "torch.h", "device.h", "cuda_calls.h", "cuda_calls.cpp", "ops_module.cpp",
-    "arguments.h", "attend.h", "products.h", "stages.h", "additive.h", "pointer_op.h",  # what several _op.cpp share
+    "arguments.h", "attend.h", "products.h", "stages.h", "additive.h", "pointer_op.h",
 )  # fmt: skip
 
 
