@@ -61,8 +61,8 @@ def test_the_public_names():
     promised = {
         "AttentionOutput", "BeamCandidates", "BeamResult", "LengthPenalty", "Pruning", "additive_attention",
         "additive_scores", "backtrace", "beam_search", "beam_topk", "bilinear_attention", "cosine_attention",
-        "dot_attention", "exhaustive_search", "greedy_search", "info", "pointer_mixture", "pointer_nll", "reference", "rules",
-        "synchronize",
+        "dot_attention", "exhaustive_search", "greedy_search", "info", "pointer_mixture", "pointer_nll", "reference",
+        "rules", "synchronize",
     }  # fmt: skip
     assert promised <= set(s2sfast.__all__)
     assert all(hasattr(s2sfast, name) for name in s2sfast.__all__)
