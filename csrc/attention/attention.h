@@ -135,8 +135,6 @@ struct AttentionJoin {
 template <class T>
 int attention_dots_cuda(const AttentionDots<T>&, CudaTarget);
 template <class R>
-int attention_scale_cuda(const AttentionScale<R>&, CudaTarget);
-template <class R>
 int attention_softmax_cuda(const AttentionSoftmax<R>&, CudaTarget);
 template <class R>
 int attention_softmax_backward_cuda(const AttentionSoftmaxBackward<R>&, CudaTarget);

@@ -20,16 +20,6 @@ __global__ void __launch_bounds__(kElementThreads) attention_keep_pairs(const At
 }
 
 template <class R>
-__global__ void __launch_bounds__(kElementThreads) attention_scale_pairs(const AttentionScale<R> stage) {
-  const AttentionSizes& s = stage.sizes;
-  const int64_t i = int64_t{blockIdx.x} * kElementThreads + threadIdx.x;
-  if (i >= s.sentences * s.queries * s.positions) return;
-  const int64_t t = i % s.positions, row = i / s.positions, q = row % s.queries, b = row / s.queries;
-  const bool there = attends(stage.mask, b, q, t, length_of(stage.mask, b, s.positions));
-  stage.scores[i] = there ? static_cast<R>(stage.scale) * stage.scores[i] : R(-INFINITY);
-}
-
-template <class R>
 __global__ void __launch_bounds__(kElementThreads) attention_join_parts(const AttentionJoin<R> stage) {
   constexpr int kInFlight = 4;
   const int64_t i = int64_t{blockIdx.x} * kElementThreads + threadIdx.x;
@@ -93,12 +83,6 @@ int attention_spread_cuda(const AttentionSpread<R>& stage, CudaTarget target) {
 }
 
 template <class R>
-int attention_scale_cuda(const AttentionScale<R>& stage, CudaTarget target) {
-  return cuda::launch(cuda::attention_scale_pairs<R>, rows_of(stage) * stage.sizes.positions, cuda::kElementThreads,
-                      cuda::kElementThreads, target, stage);
-}
-
-template <class R>
 int attention_softmax_cuda(const AttentionSoftmax<R>& stage, CudaTarget target) {
   return cuda::launch(cuda::attention_softmax_rows<R>, rows_of(stage), cuda::kSoftmaxRows, cuda::kSoftmaxThreads,
                       target, stage);
@@ -138,8 +122,6 @@ template int attention_sum_cuda(const AttentionSum<BFloat16>&, CudaTarget);
 template int attention_sum_cuda(const AttentionSum<Half>&, CudaTarget);
 template int attention_spread_cuda(const AttentionSpread<float>&, CudaTarget);
 template int attention_spread_cuda(const AttentionSpread<double>&, CudaTarget);
-template int attention_scale_cuda(const AttentionScale<float>&, CudaTarget);
-template int attention_scale_cuda(const AttentionScale<double>&, CudaTarget);
 template int attention_softmax_cuda(const AttentionSoftmax<float>&, CudaTarget);
 template int attention_softmax_cuda(const AttentionSoftmax<double>&, CudaTarget);
 template int attention_softmax_backward_cuda(const AttentionSoftmaxBackward<float>&, CudaTarget);

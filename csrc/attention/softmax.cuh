@@ -35,27 +35,24 @@ __global__ void __launch_bounds__(kSoftmaxThreads) attention_softmax_rows(const 
   if (at >= s.sentences * s.queries) return;
   const int64_t b = at / s.queries, q = at % s.queries, length = length_of(stage.mask, b, s.positions);
   R* row = stage.scores + at * s.positions;
-  const R scale = static_cast<R>(stage.scale);
 
   R top = -INFINITY;
   bool bad = false;
   each_of_row(row, length, [&](int64_t, R x) {
-    top = max_of(top, scale * x);
-    bad |= !(scale * x < INFINITY);
+    top = max_of(top, x);
+    bad |= !(x < INFINITY);
   });
   top = warp_max(top);
   bad = __any_sync(kAllLanes, bad) || top == R(-INFINITY);
   const R pivot = max_of(top, lowest(top));
 
   double sum = 0;
-  each_of_row(row, length, [&](int64_t, R x) { sum += exp_or_zero(scale * x - pivot); });
+  each_of_row(row, length, [&](int64_t, R x) { sum += exp_or_zero(x - pivot); });
   const R share = static_cast<R>(1 / warp_sum(sum));
 
   // Where no finite number can come out, what is attended to becomes NaN, and nothing else.
   each_of_row(row, length, [&](int64_t t, R x) {
-    row[t] = !bad                         ? without_subnormal(exp_or_zero(scale * x - pivot) * share)
-             : stage.mask.allows(b, q, t) ? R(NAN)
-                                          : R(0);
+    row[t] = !bad ? without_subnormal(exp_or_zero(x - pivot) * share) : stage.mask.allows(b, q, t) ? R(NAN) : R(0);
   });
   for (int64_t t = length + lane_id(); t < s.positions; t += kWarp) row[t] = 0;
 }

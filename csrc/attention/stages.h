@@ -80,10 +80,6 @@ template <class R>
 void run_pieces(const AttentionProducts<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_products, a, b, i, j);
 }
-template <class R>
-int launch_stage(const AttentionScale<R>& a, CudaTarget target) {
-  return attention_scale_cuda(a, target);
-}
 
 template <class R>
 int64_t pieces_of(const AttentionSoftmax<R>& a) {
