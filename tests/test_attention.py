@@ -80,6 +80,14 @@ def assert_equal_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
     assert torch.equal(got, expected), f"off by {float((got - expected).abs().max()):.3g}"
 
 
+def assert_same_bits_but_of_matmul(kind: str, got: torch.Tensor, expected: torch.Tensor) -> None:
+    """The projection of bilinear attention is torch's matmul, whose bits may depend on batch and threads."""
+    if kind == "bilinear":
+        assert_close(got, expected, atol=2e-4, rtol=2e-4)
+    else:
+        assert_equal_bits(got, expected)
+
+
 # --- by hand -----------------------------------------------------------------------------------------------
 
 # Two queries and three positions, values 0, 10, 20. Scores are logarithms of whole numbers where the page says so.
@@ -333,7 +341,7 @@ def with_appended(given: dict, number: float, count: int = 10) -> dict:
     def append(x, dimension):
         shape = list(x.shape)
         shape[dimension] = count
-        return torch.cat((x, torch.full(shape, number)), dimension)
+        return torch.cat((x, torch.full(shape, number, dtype=x.dtype)), dimension)
 
     return at_positions(given, append)
 
@@ -341,21 +349,23 @@ def with_appended(given: dict, number: float, count: int = 10) -> dict:
 @OVER_KINDS
 @FEW_AND_MANY
 @pytest.mark.parametrize("how", ["lengths", "mask", "mask-of-a-query"])
-def test_what_is_masked_does_not_matter(kind, Q, how):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_what_is_masked_does_not_matter(kind, Q, how, dtype):
     """Whatever stands there: the same bits, where the kernels are this library's, as with zeros; and as without it."""
     B, T, D, E = 2, 7, 5, 3
-    given = inputs(kind, B, Q, T, D, E)
+    given = {name: x.to(dtype) for name, x in inputs(kind, B, Q, T, D, E).items()}
+    off = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
     visible = (torch.arange(T + 10) < T).expand(B, T + 10)
     options = {
         "lengths": {"lengths": torch.full((B,), T)},
         "mask": {"mask": visible},
         "mask-of-a-query": {"mask": visible[:, None].expand(B, Q, T + 10)},
     }[how]
-    same = assert_equal_bits if Q <= 16 else lambda a, b: assert_close(a, b, atol=1e-5, rtol=1e-5)
+    same = assert_equal_bits if Q <= 16 else lambda a, b: assert_close(a, b, atol=off, rtol=off)
     (context, weights), gradients = with_gradients(kind, given)
     (zero_context, zero_weights), zero_gradients = with_gradients(kind, with_appended(given, 0.0), **options)
-    assert_close(zero_context, context, atol=1e-5, rtol=1e-5)
-    assert_close(zero_weights[..., :T], weights, atol=1e-5, rtol=1e-5)
+    assert_close(zero_context, context, atol=off, rtol=off)
+    assert_close(zero_weights[..., :T], weights, atol=off, rtol=off)
     for number in GARBAGE:
         (other_context, other_weights), other_gradients = with_gradients(kind, with_appended(given, number), **options)
         same(other_context, zero_context)
@@ -367,7 +377,7 @@ def test_what_is_masked_does_not_matter(kind, Q, how):
             if name in given:
                 start, rest = other_gradients[name].split([T, 10], dimension)
                 assert (rest == 0).all()
-                assert_close(start, gradients[name], atol=1e-4, rtol=1e-4)
+                assert_close(start, gradients[name], atol=10 * off, rtol=10 * off)
 
 
 @OVER_KINDS
@@ -599,7 +609,7 @@ def test_a_sentence_alone_and_in_a_batch(kind):
     together = run(slice(None))
     for b in range(4):
         for one, all_of_them in zip(run(slice(b, b + 1)), together, strict=True):
-            assert_equal_bits(one[0], all_of_them[b])
+            assert_same_bits_but_of_matmul(kind, one[0], all_of_them[b])
 
 
 @ON_CPU
@@ -616,7 +626,7 @@ def test_threads_share_a_sentence(kind, B):
         found.append([*outputs, *gradients.values()])
     for other in found[1:]:
         for a, b in zip(other, found[0], strict=True):
-            assert_equal_bits(a, b)
+            assert_same_bits_but_of_matmul(kind, a, b)
 
 
 @ON_CPU
@@ -698,3 +708,30 @@ def test_autocast(kind):
         leaves.values(), torch.autograd.grad(found.context.sum(), list(leaves.values())), strict=True
     ):
         assert gradient.dtype == x.dtype and gradient.isfinite().all()
+
+
+@OVER_KINDS
+@FEW_AND_MANY
+def test_what_is_kept_for_the_gradient(kind, Q):
+    """Arguments and weights: nothing of (B, Q, T, D), also not on the way."""
+    B, T, D = 2, 30, 64
+    given = leaves_of(inputs(kind, B, Q, T, D, 8))
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+        attend(kind, given)
+    numbers = sum(x.numel() for x in kept.values())
+    assert numbers > 0
+    assert numbers <= sum(x.numel() for x in given.values()) + B * Q * (T + 2 * D)  # and a projected query
+
+
+@ON_CPU
+@OVER_KINDS
+@FEW_AND_MANY
+def test_memory_of_a_gradient(kind, Q):
+    """No allocation is of the size (B, Q, T, D)."""
+    B, T, D = 2, 200, 256
+    given = leaves_of(inputs(kind, B, Q, T, D, 8))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        attend(kind, given).context.sum().backward()
+    most = max(event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    assert 4 * B * T * D <= most < B * Q * T * D * 4 / 2
