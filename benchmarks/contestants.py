@@ -203,9 +203,9 @@ def truth_of(op: Op, args: tuple, kwargs: dict, case: Case | None = None) -> Any
 
 
 def _check_close(found: Tensor, exact: Tensor, who: str, op: Op) -> None:
-    """Twice what the tests allow, since the answers of others have to pass too."""
+    """Eight times what the tests allow: the sizes are larger, and the answers of others have to pass too."""
     scale = 1 + float(exact.masked_fill(~exact.isfinite(), 0).abs().max())
-    budget = 2 * op.tolerance[found.dtype] * scale
+    budget = 8 * op.tolerance[found.dtype] * scale
     torch.testing.assert_close(
         found.double(), exact.double(), rtol=0, atol=budget, equal_nan=True, msg=lambda m: f"{who}: {m}"
     )

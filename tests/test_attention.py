@@ -735,3 +735,14 @@ def test_memory_of_a_gradient(kind, Q):
         attend(kind, given).context.sum().backward()
     most = max(event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
     assert 4 * B * T * D <= most < B * Q * T * D * 4 / 2
+
+
+def test_features_without_channels():
+    """As if there were none, gradients included."""
+    draw = normals(3)
+    query, keys, v = draw(2, 3, 4).requires_grad_(), draw(2, 5, 4), draw(4)
+    features, weight = draw(2, 3, 5, 0).requires_grad_(), draw(0, 4).requires_grad_()
+    scores = s2sfast.additive_scores(query, keys, v=v, features=features, feature_weight=weight)
+    assert torch.equal(scores, s2sfast.additive_scores(query, keys, v=v))
+    found = torch.autograd.grad(scores.sum(), (query, features, weight))
+    assert [g.shape for g in found] == [query.shape, features.shape, weight.shape]

@@ -106,7 +106,7 @@ class AdditiveResults {
     groups_ = cuda ? 1 : attention_blocks(D, additive_group_width(D, C));
     v_parts_ = make({splits_ * B, D});
     query_parts_ = splits_ == 1 ? query : make({splits_, B, Q, D});
-    features = make({C ? B : 0, Q, P, C});
+    features = make({B, Q, P, C});
     feature_weight = make({C, D});
     feature_parts_ = groups_ == 1 || !C ? features : make({groups_, B, Q, P, C});
     weight_parts_ = make({C ? splits_ * B : 0, C, D});

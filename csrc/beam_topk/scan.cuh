@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kScanThreads)
 
   const int64_t first = tile * kTile, columns = in.sizes.vocab - first;
   Real<T> x[kGroup];
-  load_group<T>(in.logits.row(sentence, beam) + first, columns, x);
+  load_group(in.logits.row(sentence, beam) + first, columns, x);
 
   bool bad_bias = false;
   const TileTop<Real<T>> top = top_of(x);

@@ -21,8 +21,8 @@ namespace s2sfast {
 
 struct PointerSizes {
   int64_t rows, vocab, positions, sources;
-  // Rows are sentence-major: the beams of a source are neighbours.
-  constexpr int64_t source_of(int64_t row) const { return row / (rows / sources); }
+  uint32_t beams;  // of a source: rows / sources; rows are sentence-major
+  constexpr int64_t source_of(int64_t row) const { return static_cast<uint32_t>(row) / beams; }
 };
 
 // Rows whose numbers are neighbours.
@@ -85,10 +85,11 @@ constexpr R log_softmax(R logit, R lse) {
 template <class R>
 constexpr R log_mix(R generated, R log_copy, R mass) {
   if (mass == 0) return generated;
-  if (mass < 0) return generated + std::log1p(mass * std::exp(log_copy - generated));
-  const R copied = log_copy + std::log(mass);
+  const R copied = log_copy + std::log(std::abs(mass));
   if (copied == kMinusInf<R>) return generated;
-  return (generated > copied ? generated : copied) + std::log1p(std::exp(-std::abs(generated - copied)));
+  const bool positive = !(mass < 0);
+  const R ratio = std::exp(positive ? -std::abs(generated - copied) : copied - generated);
+  return (positive && !(generated > copied) ? copied : generated) + std::log1p(positive ? ratio : -ratio);
 }
 
 // log P and its derivatives.

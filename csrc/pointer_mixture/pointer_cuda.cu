@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kPointerThreads)
   const int64_t row = blockIdx.x, tile = own_tile();
   if (tile >= tiles) return;
   Real<T> x[kGroup];
-  load_group<T>(in.logits.row(row) + tile * kTile, in.sizes.vocab - tile * kTile, x);
+  load_group(in.logits.row(row) + tile * kTile, in.sizes.vocab - tile * kTile, x);
   const TileTop<Real<T>> top = top_of(x);
   const double sum = sum_of_exps(x, top);
   const bool bad = __any_sync(kAllLanes, top.bad);

@@ -104,11 +104,12 @@ struct PointerMixtureWeight {
   Real<T> weight = 0;
   double copied = 0, generated = 0;
   constexpr PointerMixtureWeight(const PointerMixtureRow<T>& row, int64_t first, Real<T> given) {
-    const auto shares = row.shares(first);
+    const Real<T> can_be = row.generated(row.ids[first]);
+    const auto shares = shares_of(can_be, row.log_copy, row.mass(first));
     if (shares.log_prob == kMinusInf<Real<T>>) return;  // what cannot be has no gradient, whatever is given
     weight = given == 0 ? Real<T>(0) : saturated<T>(given * shares.slope);
     copied = given * shares.copied;
-    if (row.generated(row.ids[first]) != kMinusInf<Real<T>>) generated = -copied;
+    if (can_be != kMinusInf<Real<T>>) generated = -copied;
   }
 };
 

@@ -42,10 +42,10 @@ __global__ void __launch_bounds__(kPointerThreads)
   // A row of -inf stays one, whatever is added.
   const R offset = lse[row] == -INFINITY ? R(0) : log_sigmoid<R>(real(in.gate[row])) - lse[row];
   R x[kGroup];
-  load_group<T>(in.logits.row(row) + first, in.sizes.vocab - first, x);
+  const int words = static_cast<int>(max(min(in.sizes.vocab - first, int64_t{kTile}), int64_t{0}));
+  load_group(in.logits.row(row) + first, words, x);
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i)
-    x[i] = column_of<T>(0, lane_id(), i) < in.sizes.vocab - first ? x[i] + offset : R(-INFINITY);
+  for (int i = 0; i < kGroup; ++i) x[i] = column_in_tile<T>(i) < words ? x[i] + offset : R(-INFINITY);
   store_group<T>(log_probs + row * in.extended + first, columns, x);
 }
 
@@ -58,6 +58,22 @@ __global__ void __launch_bounds__(kPointerThreads)
   if (is_first(mine.links[t])) log_probs[row * in.extended + mine.ids[t]] = mine.log_prob(t);
 }
 
+// Logits, and what is given for their log-probabilities; either all by 16 bytes or none.
+template <class T>
+__device__ __forceinline__ void load_both(const PointerMixtureInputs<T>& in, const PointerRows<const Real<T>>& given,
+                                          int64_t row, int64_t first, Real<T> (&x)[kGroup], Real<T> (&u)[kGroup]) {
+  const T* logits = in.logits.row(row) + first;
+  const Real<T>* mine = given.row(row) + first;
+  const int64_t columns = in.sizes.vocab - first;
+  if (is_wide(columns, logits, mine)) {
+    load_wide<T>(logits, x);
+    load_wide<T>(mine, u);
+  } else {
+    load_single<T>(logits, columns, x);
+    load_single<T>(mine, columns, u);
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(kPointerThreads)
     pointer_mixture_sum(const PointerMixtureInputs<T> in, const PointerRows<const Real<T>> given, int64_t tiles,
@@ -66,8 +82,7 @@ __global__ void __launch_bounds__(kPointerThreads)
   const int64_t row = blockIdx.x, tile = own_tile(), first = tile * kTile;
   if (tile >= tiles) return;
   R x[kGroup], u[kGroup];
-  load_group<T>(in.logits.row(row) + first, in.sizes.vocab - first, x);
-  load_group<T>(given.row(row) + first, in.sizes.vocab - first, u);
+  load_both(in, given, row, first, x, u);
   double sum = 0;
 #pragma unroll
   for (int i = 0; i < kGroup; ++i)
@@ -77,7 +92,7 @@ __global__ void __launch_bounds__(kPointerThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPointerThreads)
+__global__ void __launch_bounds__(kPointerThreads, 6)
     pointer_mixture_weigh(const PointerMixtureInputs<T> in, const PointerMixtureGradient<T> grad, int64_t tiles,
                           const double* partials, Real<T>* sums) {
   using R = Real<T>;
@@ -91,8 +106,10 @@ __global__ void __launch_bounds__(kPointerThreads)
   if (mine.log_generate != -INFINITY)
     for (int64_t tile = lane_id(); tile < tiles; tile += kWarp) generated += partials[row * tiles + tile];
   for (int64_t t = lane_id(); t < s.positions; t += kWarp) {
-    if (mine.links[t] == kPointerIgnored && (mine.ids[t] < 0 || mine.ids[t] >= in.extended)) weights[t] = {};
-    if (!is_first(mine.links[t])) continue;
+    if (!is_first(mine.links[t])) {
+      if (mine.ids[t] < 0 || mine.ids[t] >= in.extended) weights[t] = {};
+      continue;
+    }
     const PointerMixtureWeight<T> found(mine, t, given[mine.ids[t]]);
     T weight;
     narrow(found.weight, weight);
@@ -120,8 +137,7 @@ __global__ void __launch_bounds__(kPointerThreads)
   } else {
     const ScaledSoftmax<R> softmax(grad.lse[row], sums[row]);
     R u[kGroup];
-    load_group<T>(in.logits.row(row) + first, columns, x);
-    load_group<T>(grad.log_probs.row(row) + first, columns, u);
+    load_both(in, grad.log_probs, row, first, x, u);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) x[i] = (x[i] == -INFINITY ? R(0) : u[i]) - softmax(x[i]);
   }

@@ -33,22 +33,22 @@ PointerSizes checked_pointer_sizes(const char* op, const PointerTensors& in) {
   const int64_t rows = in.logits.size(0);
   check(in.weights.dim() == 2 && in.weights.size(0) == rows, op, ": expected copy_weights (R, T)=(", rows, ", T); got ",
         Shape{in.weights});
-  const PointerSizes s{rows, in.logits.size(1), in.weights.size(1), in.ids.dim() == 2 ? in.ids.size(0) : 0};
+  PointerSizes s{rows, in.logits.size(1), in.weights.size(1), in.ids.dim() == 2 ? in.ids.size(0) : 0, 1};
   check(in.ids.dim() == 2 && in.ids.size(1) == s.positions, op, ": expected source_ids (S, T)=(S, ", s.positions,
         "); got ", Shape{in.ids});
   check(in.gate.dim() == 1 && in.gate.size(0) == rows, op, ": expected p_gen_logit (R,)=(", rows, ",); got ",
         Shape{in.gate});
   check(s.sources ? rows % s.sources == 0 : rows == 0, op, ": expected S to divide R; got S=", s.sources, ", R=", rows);
+  check(rows <= std::numeric_limits<int32_t>::max(), op, ": expected R < 2^31; got ", rows);
+  if (s.sources) s.beams = static_cast<uint32_t>(rows / s.sources);
   check_pointer_types(op, "vocab_logits", in.logits, in.logits);
   check_pointer_types(op, "copy_weights", in.weights, in.logits);
   check_pointer_types(op, "p_gen_logit", in.gate, in.logits);
   check_pointer_integers(op, "source_ids", in.ids, in.logits);
   if (on_cuda(in.logits)) {
     check_built_with_cuda(op);
-    constexpr int64_t most_rows = std::numeric_limits<int32_t>::max();
-    check(s.vocab <= int64_t{1} << 26 && s.positions <= int64_t{1} << 22 && rows <= most_rows, op,
-          ": expected V <= 2^26, T <= 2^22 and R < 2^31 on CUDA; got (R, V, T)=(", rows, ", ", s.vocab, ", ",
-          s.positions, ")");
+    check(s.vocab <= int64_t{1} << 26 && s.positions <= int64_t{1} << 22, op,
+          ": expected V <= 2^26 and T <= 2^22 on CUDA; got (V, T)=(", s.vocab, ", ", s.positions, ")");
   }
   return s;
 }

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kPointerThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPointerThreads)
+__global__ void __launch_bounds__(kPointerThreads, 6)
     pointer_nll_weigh(const PointerNllInputs<T> in, const Real<T>* lse, const Real<T>* grad,
                       const PointerGradients<T> out, Real<T>* factors) {
   using R = Real<T>;
@@ -70,23 +70,36 @@ __global__ void __launch_bounds__(kPointerThreads)
   }
 }
 
+// `target` within the tile; anything without kHere.
+template <class T, bool kHere>
+__device__ __forceinline__ void spread_tile(const T* logits, int64_t columns, Real<T> lse, Real<T> factor, int target,
+                                            Real<T> (&x)[kGroup]) {
+  const ScaledSoftmax<Real<T>> softmax(lse, factor);
+  load_group(logits, columns, x);
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    x[i] = softmax(x[i]);
+    if (kHere && column_in_tile<T>(i) == target) x[i] -= factor;
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(kPointerThreads)
     pointer_nll_spread(const PointerNllInputs<T> in, const Real<T>* lse, const Real<T>* factors, T* out) {
   using R = Real<T>;
   const int64_t row = blockIdx.x, first = own_tile() * kTile, columns = in.sizes.vocab - first;
   if (columns <= 0) return;
-  const R factor = factors[row];
+  const R factor = factors[row], log_sum = lse[row];
+  const int64_t target = in.targets[row] - first;
+  const T* logits = in.logits.row(row) + first;
   R x[kGroup];
-  if (factor == 0) {  // a row that does not count is not looked at
+  if (factor == 0 || log_sum == -INFINITY) {  // a row that does not count is not looked at
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) x[i] = 0;
+  } else if (target >= 0 && target < kTile) {
+    spread_tile<T, true>(logits, columns, log_sum, factor, static_cast<int>(target), x);
   } else {
-    const ScaledSoftmax<R> softmax(lse[row], factor);
-    const int64_t target = in.targets[row] - first;
-    load_group<T>(in.logits.row(row) + first, columns, x);
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) x[i] = softmax(x[i]) - (column_of<T>(0, lane_id(), i) == target ? factor : R(0));
+    spread_tile<T, false>(logits, columns, log_sum, factor, 0, x);
   }
   store_group<T>(out + row * in.sizes.vocab + first, columns, x);
 }

@@ -76,9 +76,9 @@ def eager_usual(
 
 
 def _bench(use: str, R: int, S: int, T: int) -> Case:
-    """The rivals ignore no target."""
+    """The rivals ignore no target, and know none of probability 0."""
     sizes = {"R": R, "V": 50_000, "T": T, "S": S}
-    return Case(f"R{R}-V50k-T{T}", sizes, {"new": 50, "ignoring": False}, use=(use,))
+    return Case(f"R{R}-V50k-T{T}", sizes, {"ignoring": False}, use=(use,))
 
 
 CASES = (*pointer.CASES, _bench("bench", 16, 16, 400), *(_bench("train", 800, 16, T) for T in (100, 400)))

@@ -101,7 +101,7 @@ def fake_gradients(query: Tensor, keys: Tensor, v: Tensor, features: Any, featur
     def empty(size: Any) -> Tensor:
         return keys.new_empty(size, dtype=real)
 
-    Q, T, D = query.shape[1], *keys.shape[1:]
+    B, Q, T, D = *query.shape[:2], *keys.shape[1:]
     if features is None:
-        return empty(query.shape), empty(keys.shape), empty(v.shape), empty((0, Q, T, 0)), empty((0, D))
+        return empty(query.shape), empty(keys.shape), empty(v.shape), empty((B, Q, T, 0)), empty((0, D))
     return empty(query.shape), empty(keys.shape), empty(v.shape), empty(features.shape), empty(feature_weight.shape)

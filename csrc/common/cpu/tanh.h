@@ -1,12 +1,12 @@
 #pragma once
-// Vector tanh, float32. Errors measured against long double (tests/native/test_vector_math.cpp): at most 4 ulp with fma,
-// 6.1 ulp without; never beyond 1.
+// Vector tanh, float32. Errors measured against long double (tests/native/test_vector_math.cpp): at most 4 ulp with
+// fma, 6.1 ulp without; never beyond 1.
 //
 //   tanh(x) = x P(x^2) / Q(x^2),   |x| <= 8.6
 //
-// P and Q of degree 4, Q(0) = 1, fitted for the relative error (1.4e-8, least squares with Lawson's weights), then their
-// float32 coefficients moved by single places for the smallest error of the evaluation as it stands below. All are
-// positive, so that no sum cancels. Beyond 8.6 tanh is within an ulp of 1.
+// P and Q of degree 4, Q(0) = 1, fitted for the relative error (1.4e-8, least squares with Lawson's weights), then
+// their float32 coefficients moved by single places for the smallest error of the evaluation as it stands below. All
+// are positive, so that no sum cancels. Beyond 8.6 tanh is within an ulp of 1.
 #include <cmath>
 
 #include "common/cpu/lanes.h"

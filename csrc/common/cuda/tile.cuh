@@ -13,36 +13,58 @@ __device__ __forceinline__ int64_t column_of(int64_t tile, int lane, int element
   return tile * kTile + (element / kWide<T> * kWarp + lane) * kWide<T> + element % kWide<T>;
 }
 
-// A lane's group of a tile; beyond the row's end it is filled with -inf. All loads are in flight together. Which lane
-// gets which column does not depend on the alignment, so that the sums are the same bits. `Layout` is the type whose
-// columns the lane has, where there are several arrays: the narrowest.
+// The same within a tile.
+template <class Layout>
+__device__ __forceinline__ int column_in_tile(int element) {
+  return (element / kWide<Layout> * kWarp + lane_id()) * kWide<Layout> + element % kWide<Layout>;
+}
+
+// Whether a whole tile can be read and written by 16 bytes.
+template <class... T>
+__device__ __forceinline__ bool is_wide(int64_t columns, const T*... tiles) {
+  return columns >= kTile && (is_aligned_16(tiles) && ...);
+}
+
+// A lane's group of a tile, all loads in flight together. Which lane gets which column does not depend on the
+// alignment, so that the sums are the same bits. `Layout` is the type whose columns the lane has, where there are
+// several arrays: the narrowest.
 template <class Layout, class T>
-__device__ __forceinline__ void load_group(const T* tile, int64_t columns, Real<T> (&x)[kGroup]) {
+__device__ __forceinline__ void load_wide(const T* tile, Real<T> (&x)[kGroup]) {
   constexpr int kLoads = kGroup / kWide<T>;
-  if (columns >= kTile && is_aligned_16(tile)) {
-    uint4 raw[kLoads];
+  uint4 raw[kLoads];
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) raw[i] = load_16(tile + column_of<Layout>(0, lane_id(), i * kWide<T>));
+  for (int i = 0; i < kLoads; ++i) raw[i] = load_16(tile + column_of<Layout>(0, lane_id(), i * kWide<T>));
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      Real<T> some[kWide<T>];
-      unpack(raw[i], tile, some);
+  for (int i = 0; i < kLoads; ++i) {
+    Real<T> some[kWide<T>];
+    unpack(raw[i], tile, some);
 #pragma unroll
-      for (int j = 0; j < kWide<T>; ++j) x[i * kWide<T> + j] = some[j];
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      const int64_t column = column_of<Layout>(0, lane_id(), i);
-      x[i] = column < columns ? real(tile[column]) : Real<T>(-INFINITY);
-    }
+    for (int j = 0; j < kWide<T>; ++j) x[i * kWide<T> + j] = some[j];
   }
+}
+
+// The same by single numbers; beyond the row's end it is filled with -inf.
+template <class Layout, class T>
+__device__ __forceinline__ void load_single(const T* tile, int64_t columns, Real<T> (&x)[kGroup]) {
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    const int64_t column = column_of<Layout>(0, lane_id(), i);
+    x[i] = column < columns ? real(tile[column]) : Real<T>(-INFINITY);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void load_group(const T* tile, int64_t columns, Real<T> (&x)[kGroup]) {
+  if (is_wide(columns, tile))
+    load_wide<T>(tile, x);
+  else
+    load_single<T>(tile, columns, x);
 }
 
 // Leaves a lane's group where load_group() would find it.
 template <class Layout, class T>
 __device__ __forceinline__ void store_group(T* tile, int64_t columns, const Real<T> (&x)[kGroup]) {
-  if (columns >= kTile && is_aligned_16(tile)) {
+  if (is_wide(columns, tile)) {
 #pragma unroll
     for (int i = 0; i < kGroup / kWide<T>; ++i) {
       alignas(16) T some[kWide<T>];
