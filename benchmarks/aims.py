@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import attention_aims
 from benchmarks.results import Results
+from benchmarks.verdict import Verdict
 
 SPEEDUPS = (("B1-K5-V32k", 10.0), ("B8-K5-V32k", 10.0), ("B1-K5-V256k", 10.0), ("B1-K50-V32k", 4.0))
 """Of beam_topk over the best eager spelling, float32, one thread."""
@@ -15,22 +16,8 @@ CALL_COST = 3e-6
 """Seconds that a call at the smallest size may take beyond an empty op."""
 
 
-@dataclass
-class Verdict:
-    aim: str
-    wanted: str
-    got: str
-    met: bool | None
-    """None: not measured."""
-    note: str = ""
-
-    @property
-    def text(self) -> str:
-        return "not measured" if self.met is None else ("met" if self.met else "**missed**") + self.note
-
-
 def verdicts(results: Results) -> list[Verdict]:
-    return [*_speedups(results), *_call_costs(results), _log_sum_exp(results)]
+    return [*_speedups(results), *_call_costs(results), _log_sum_exp(results), *attention_aims.verdicts(results)]
 
 
 def _speedups(results: Results) -> list[Verdict]:

@@ -16,8 +16,9 @@ import pytest
 import torch
 from pytest_benchmark.stats import Metadata
 
-from benchmarks import environment, rounds
+from benchmarks import environment, memory, rounds, training
 from benchmarks.contestants import OURS, about, enter, truth_of
+from benchmarks.results import OPS_KINDS
 from s2sfast.cases import OPS, Case, Op
 
 _LEFT_OUT = pytest.StashKey[list]()
@@ -26,6 +27,8 @@ _KEPT = ("min", "max", "mean", "stddev", "median", "iqr", "q1", "q3", "ops", "ou
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="few rounds, three sizes, no torch.compile: does it run?")
+
+    parser.addoption("--kind", choices=OPS_KINDS, default="ops", help="which file of results this run is for")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +56,7 @@ def sampled() -> Callable[[Op, Case], tuple]:
             torch.set_num_threads(environment.cores())
             generator = torch.Generator().manual_seed(0)
             args, kwargs = op.sample(op.dtypes[0], "cpu", generator, **case.sizes, **case.options)
-            kept.update(of=(op.name, case.why), value=(args, kwargs, truth_of(op, args, kwargs)))
+            kept.update(of=(op.name, case.why), value=(args, kwargs, truth_of(op, args, kwargs, case)))
         return kept["value"]
 
     return make
@@ -95,15 +98,19 @@ def compete(
         benchmark._mode = "interleaved"  # used, though not by calling it
         args, kwargs, truth = sampled(op, case)
         torch.set_num_threads(threads)
-        functions, left_out = enter(op, args, kwargs, truth, quick)
+        functions, left_out = enter(op, args, kwargs, truth, quick, case=case)
         for name, reason in left_out.items():
             leave_out(op, case, threads, name, reason)
         if benchmark.disabled:
             return
         effort: dict[str, Any] = {"budget": 0.3, "rounds": 5} if quick else {"least": dict.fromkeys(OURS, 15)}
+        if training.trains(case) and not quick:
+            effort["budget"] = 12.0
         timings = rounds.interleave(functions, threads=threads, **effort)
+        peaks = {name: memory.peak(function) for name, function in functions.items()} if training.trains(case) else {}
         for name, timing in timings.items():
-            request.config._benchmarksession.benchmarks.append(_row(benchmark, op, case, threads, name, timing))
+            row = _row(benchmark, op, case, threads, name, timing, peaks.get(name))
+            request.config._benchmarksession.benchmarks.append(row)
         items = request.session.items
         done = f"[{items.index(request.node) + 1}/{len(items)}]"
         times = ", ".join(f"{name} {timing.median * 1e6:.4g}" for name, timing in timings.items())
@@ -112,7 +119,9 @@ def compete(
     return run
 
 
-def _row(benchmark: Any, op: Op, case: Case, threads: int, name: str, timing: rounds.Timing) -> Metadata:
+def _row(
+    benchmark: Any, op: Op, case: Case, threads: int, name: str, timing: rounds.Timing, peak: int | None = None
+) -> Metadata:
     row = Metadata(benchmark, iterations=timing.calls, options={"timer": timing.clock, "disable_gc": True})
     row.group = f"{op.name} {case.why} threads={threads}"
     row.name = f"{row.group} {name}"
@@ -129,6 +138,8 @@ def _row(benchmark: Any, op: Op, case: Case, threads: int, name: str, timing: ro
         "clock": timing.clock,
         "bytes_moved": moved,
         "GB/s": round(moved / timing.median / 1e9, 2),
+        "training": training.trains(case),
+        "peak_bytes": peak,
     }
     for seconds in timing.seconds:
         row.update(seconds * timing.calls)
@@ -151,9 +162,10 @@ def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output_json: dict) -> None:
     """Keeps the file small enough to commit: statistics instead of all samples, five digits."""
-    output_json["kind"] = "ops"
+    output_json["kind"] = config.getoption("--kind")
     output_json["quick"] = config.getoption("--quick")
-    output_json["providers"] = {op.name: about(op) for op in OPS}
+    timed = {row["extra_info"]["op"] for row in output_json["benchmarks"]}
+    output_json["providers"] = {op.name: about(op) for op in OPS if op.name in timed}
     output_json["left_out"] = config.stash[_LEFT_OUT]
     for row in output_json["benchmarks"]:
         row["stats"] = {name: _short(row["stats"][name]) for name in _KEPT}

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from benchmarks import training
 from benchmarks.environment import available_memory
 from s2sfast import _engine
-from s2sfast.cases import Op
+from s2sfast.cases import Case, Op
 
 OURS = ("fast", "out")
 COMPILED = "compiled"
@@ -25,10 +27,15 @@ BIGGEST_INPUT = 4 * 2**30
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-4}
 """Of scores in float32 against float64; candidates closer than this may change places."""
 
+_NUMBERS = numpy.linspace(-4, 4, 1024, dtype=numpy.float32)  # in the L1 cache
+
 ORIENTATION: dict[str, dict[str, Callable]] = {
     "beam_topk": {
         "logsumexp": lambda logits, scores, k: logits.logsumexp(-1),
         "floor": lambda logits, scores, k: _engine.log_sum_exp(logits.flatten(0, 1).numpy()),
+    },
+    "additive_attention": {
+        "floor": lambda query, keys, v: _engine.tanh(_NUMBERS, query.shape[1] * keys.numel() // len(_NUMBERS)),
     },
 }
 """Timed beside the others but not the same work: no speed-up is computed against these."""
@@ -39,7 +46,7 @@ ABOUT = {
     COMPILED: "torch.compile(dynamic=False, fullgraph=True) of `{basis}`",
     "reference": "s2sfast.reference.{op}, in plain PyTorch",
     "logsumexp": "torch.logsumexp alone, for orientation: not the same work",
-    "floor": "a bare log-sum-exp pass by the same vector functions, always on one thread: not the same work",
+    "floor": "the bare elementary functions that the work consists of, always on one thread: not the same work",
 }
 
 COPIES = {"eager": 1.0, COMPILED: 1.0, "eager_usual": 2.0, "logsumexp": 1.0, "floor": 0.0, "fast": 0.0, "out": 0.0}
@@ -74,25 +81,37 @@ def enter(
     quick: bool,
     names: Sequence[str] | None = None,
     free_memory: Callable[[], int] = available_memory,
+    case: Case | None = None,
 ) -> tuple[dict[str, Callable], dict[str, str]]:
     """(functions without arguments that gave the right answer, reasons of those left out)."""
     functions: dict[str, Callable] = {}
     left_out: dict[str, str] = {}
-    size = sum(x.numel() * x.element_size() for x in args if isinstance(x, Tensor))
+    train = case is not None and training.trains(case)
     for name in names_of(op) if names is None else names:
-        need = COPIES.get(name, 6.0) * size
+        if train and name in ORIENTATION.get(op.name, {}):
+            continue
+        need = _need(op, name, args, case)
         if need > 0.8 * free_memory():
             left_out[name] = f"needs about {need / 2**30:.1f} GiB more, {free_memory() / 2**30:.1f} are free"
         elif name == COMPILED and quick:
             left_out[name] = "--quick does not compile"
         else:
             try:
-                functions[name] = _bind(op, name, args, kwargs, truth)
+                functions[name] = _bind(op, name, args, kwargs, truth, train)
             except AssertionError:
                 raise  # a wrong answer is no reason to go on
             except Exception as error:
                 left_out[name] = f"failed: {_brief(error)}"
     return functions, left_out
+
+
+def _need(op: Op, name: str, args: tuple, case: Case | None) -> float:
+    """Bytes that a contestant takes beside the inputs, about."""
+    if case is not None and op.name.startswith("additive") and name not in OURS:
+        B, Q, T, D = (case.sizes[letter] for letter in "BQTD")
+        return 4.0 * B * Q * T * D * (3 if training.trains(case) else 2)
+    size = sum(x.numel() * x.element_size() for x in args if isinstance(x, Tensor))
+    return COPIES.get(name, 6.0) * size
 
 
 def _brief(error: Exception) -> str:
@@ -101,7 +120,9 @@ def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:120]}"
 
 
-def _bind(op: Op, name: str, args: tuple, kwargs: dict, truth: Any) -> Callable[[], Any]:
+def _bind(op: Op, name: str, args: tuple, kwargs: dict, truth: Any, train: bool = False) -> Callable[[], Any]:
+    if train:
+        return _bind_training(op, name, args, kwargs, truth)
     orientation = ORIENTATION.get(op.name, {})
     if name in orientation:
         function = partial(orientation[name], *args, **kwargs)
@@ -115,13 +136,32 @@ def _bind(op: Op, name: str, args: tuple, kwargs: dict, truth: Any) -> Callable[
         function = _compiled(basis_of(op)[1], args, kwargs)
     else:
         function = partial(op.rivals.get(name, op.reference), *args, **kwargs)
-    check(function(), truth, f"{op.name}, {name}")
+    check(function(), truth, f"{op.name}, {name}", op)
     return function
 
 
-def _compiled(function: Callable, args: tuple, kwargs: dict) -> Callable[[], Any]:
+def _bind_training(op: Op, name: str, args: tuple, kwargs: dict, truth: Any) -> Callable[[], Any]:
+    if name == "fast":
+        function = op.fast
+    elif name == COMPILED:
+        function = _fresh_compile(basis_of(op)[1])
+    else:
+        function = op.rivals.get(name, op.reference)
+    run = training.forward_and_back(op, function, args, kwargs)
+    with _time_limit(COMPILE_LIMIT if name == COMPILED else 0):
+        found = run()
+    for mine, exact in zip(found, truth, strict=True):
+        _check_close(mine, exact, f"{op.name}, {name}", op)
+    return run
+
+
+def _fresh_compile(function: Callable) -> Callable:
     torch.compiler.reset()  # every size is its own program; none may fall back for having met too many others
-    bound = partial(torch.compile(function, dynamic=False, fullgraph=True), *args, **kwargs)
+    return torch.compile(function, dynamic=False, fullgraph=True)
+
+
+def _compiled(function: Callable, args: tuple, kwargs: dict) -> Callable[[], Any]:
+    bound = partial(_fresh_compile(function), *args, **kwargs)
     with _time_limit(COMPILE_LIMIT):
         bound()
     return bound
@@ -144,9 +184,11 @@ def _time_limit(seconds: int) -> Iterator[None]:
 # --- right or wrong -------------------------------------------------------------------------------------
 
 
-def truth_of(op: Op, args: tuple, kwargs: dict) -> Any:
+def truth_of(op: Op, args: tuple, kwargs: dict, case: Case | None = None) -> Any:
     """The reference's answer. Where its full sort would take minutes, sentence by sentence: the first by the reference,
     which the rival `eager` in float64 must agree with, and the others by that."""
+    if case is not None and training.trains(case):
+        return training.truth_of(op, args, kwargs)
     if op.name != "beam_topk" or args[0].numel() <= _EXACT_LIMIT:
         return op.reference(*args, **kwargs)
     logits, scores, k = args
@@ -160,8 +202,27 @@ def truth_of(op: Op, args: tuple, kwargs: dict) -> Any:
     return type(found[0])(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
-def check(found: Any, truth: Any, who: str) -> None:
+def _check_close(found: Tensor, exact: Tensor, who: str, op: Op) -> None:
+    """Eight times what the tests allow: the sizes are larger, and the answers of others have to pass too."""
+    scale = 1 + float(exact.masked_fill(~exact.isfinite(), 0).abs().max())
+    budget = 8 * op.tolerance[found.dtype] * scale
+    torch.testing.assert_close(
+        found.double(), exact.double(), rtol=0, atol=budget, equal_nan=True, msg=lambda m: f"{who}: {m}"
+    )
+
+
+def check(found: Any, truth: Any, who: str, op: Op | None = None) -> None:
     """Raises AssertionError unless the answer is right: no time for a wrong one."""
+    if op is not None and op.tolerance:
+        pairs = zip(
+            (found,) if isinstance(found, Tensor) else found,
+            (truth,) if isinstance(truth, Tensor) else truth,
+            strict=True,
+        )
+        for mine, exact in pairs:
+            if mine is not None:  # weights that a rival does not return
+                _check_close(mine, exact, who, op)
+        return
     if isinstance(truth, Tensor):
         torch.testing.assert_close(found, truth, rtol=0, atol=0, msg=lambda m: f"{who}: {m}")
         return

@@ -7,7 +7,18 @@ from typing import Any
 
 from benchmarks import projection_sass as sass
 from benchmarks.environment import RESULTS
-from benchmarks.projection_model import ASSUMED, GPUS, TILE, TILE_BYTES, Gpu, step, tile_cycles, walk
+from benchmarks.projection_model import (
+    ASSUMED,
+    GPUS,
+    TILE,
+    TILE_BYTES,
+    Gpu,
+    additive_training,
+    decode,
+    step,
+    tile_cycles,
+    walk,
+)
 from benchmarks.results import Results, load
 from benchmarks.tables import seconds, table
 
@@ -27,6 +38,8 @@ def section(results: Results) -> str:
             _steps(gpu, kept["kernels"], sizes_of(results, "beam_topk")),
         ]
     parts += ["### backtrace", f"{LABEL} {BACK}", _walks(kept["kernels"], sizes_of(results, "backtrace"))]
+    parts += ["### A step of attention", f"{LABEL} {ATTENTION}", _decodes(kept["kernels"])]
+    parts += ["### Training with additive attention", f"{LABEL} {TRAINING}", _training(kept["kernels"])]
     return "\n\n".join(parts)
 
 
@@ -38,6 +51,20 @@ STEP = """\
 float32, no options: k = 2 K, 2 launches. "Blocks": of the scan, and of select. "Step": both kernels in a CUDA graph."""
 BACK = """\
 One launch for a whole search; `n` hypotheses of `L` steps. The walk is a chain of loads, so latency is all there is."""
+
+ATTENTION = """\
+A step of decoding: B sentences, Q beams, T positions, D columns, keys = values, float32, both launches in a CUDA graph.
+"Issue" is of the schedulers or the busiest pipe; the chain, of one warp's instructions; the highest of three decides.
+The bytes count the workspace, which L2 holds as a rule."""
+TRAINING = """\
+The additive scores of a batch, and their gradients without softmax and context. What a tanh takes of the
+schedulers or the busiest pipe, sums included, times their number; nothing else is near it."""
+DECODES = (
+    {"B": 1, "Q": 5, "T": 64, "D": 512},
+    {"B": 16, "Q": 5, "T": 64, "D": 512},
+    {"B": 16, "Q": 5, "T": 1024, "D": 512},
+)
+TRAINED = {"B": 16, "Q": 256, "T": 256, "D": 512}
 
 
 def _about(kept: dict[str, Any]) -> str:
@@ -123,6 +150,39 @@ def _walks(kernels: dict[str, Any], cases: dict[str, dict[str, int]]) -> str:
             times = [_short(x) for x in (found.floor, found.copying, found.walking, found.fetching, found.total)]
             lines.append([f"{case} ({written}), {gpu.name}", str(found.blocks), megabytes(found.moved), *times])
     return table(head, lines)
+
+
+def _decodes(kernels: dict[str, Any]) -> str:
+    head = [
+        "score, case, GPU",
+        "blocks",
+        "moved, MB",
+        "bandwidth floor",
+        "issue bound",
+        "chain",
+        "merge",
+        "step",
+        "bound by",
+    ]
+    lines = []
+    for score in ("dot", "additive"):
+        for sizes in DECODES:
+            for gpu in GPUS:
+                found = decode(gpu, kernels, score == "additive", **sizes)
+                times = [_short(x) for x in (found.floor, found.issue, found.chain, found.merge, found.total)]
+                name = f"{score}, {'-'.join(f'{letter}{size}' for letter, size in sizes.items())}, {gpu.name}"
+                lines.append([name, str(found.blocks), megabytes(found.moved), *times, found.bound])
+    return table(head, lines)
+
+
+def _training(kernels: dict[str, Any]) -> str:
+    lines = []
+    for gpu in GPUS:
+        found = additive_training(gpu, kernels, **TRAINED)
+        name = f"{'-'.join(f'{letter}{size}' for letter, size in TRAINED.items())}, {gpu.name}"
+        times = [_short(x) for x in (found.forward, found.backward, found.floor)]
+        lines.append([name, f"{found.tanh / 1e6:.0f}", *times])
+    return table(["case, GPU", "tanh, millions", "scores", "gradients", "bandwidth floor of these"], lines)
 
 
 def sizes_of(results: Results, op: str) -> dict[str, dict[str, int]]:

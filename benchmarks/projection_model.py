@@ -183,3 +183,89 @@ def walk(gpu: Gpu, kernels: dict[str, Any], L: int, B: int, K: int, n: int) -> W
     fetching = rounds * (gpu.seconds(fetch["cycles"]) + 2 * ASSUMED["l2"])  # a slot, then its token
     blocks = B * ceil(n, BACKTRACE_THREADS)
     return Walk(blocks, bytes_moved, bytes_moved / gpu.bandwidth, copying, walking, fetching)
+
+
+# --- attention ----------------------------------------------------------------------------------------
+
+
+DECODE_WARPS, DECODE_COLUMNS, VALUE_COLUMNS, VALUE_ROWS, VALUE_QUERIES = 8, 512, 128, 4, 4
+
+
+@dataclass(frozen=True)
+class Decode:
+    """A step of attention for Q beams, keys = values, float32. Seconds."""
+
+    blocks: int
+    moved: int
+    floor: float
+    issue: float
+    chain: float
+    """Of the busiest warp's instructions, one after the other."""
+    merge: float
+
+    @property
+    def total(self) -> float:
+        """In a CUDA graph."""
+        return ASSUMED["memory"] + max(self.floor, self.issue, self.chain) + self.merge + 2 * ASSUMED["launch"]
+
+    @property
+    def bound(self) -> str:
+        parts = {"bandwidth": self.floor, "issue": self.issue, "a warp's chain": self.chain}
+        parts["launches and loads"] = self.total - max(parts.values())
+        return max(parts, key=lambda part: parts[part])
+
+
+def busiest(gpu: Gpu, loop: dict[str, Any]) -> float:
+    """Cycles of an SM that a warp's turn takes of what it is short of, its schedulers or a pipe."""
+    return max(tile_cycles(gpu, loop).values())
+
+
+def positions_of_a_part(T: int, reading: int) -> int:
+    """As csrc/attention/decode.h has it.
+
+    >>> positions_of_a_part(64, 1), positions_of_a_part(64, 4)
+    (8, 16)
+    """
+    part = 8
+    while part * part < reading * T:
+        part += 8
+    return part
+
+
+def decode(gpu: Gpu, kernels: dict[str, Any], additive: bool, B: int, Q: int, T: int, D: int) -> Decode:
+    cost = kernels[sass.ADDITIVE if additive else sass.DOT][gpu.arch]
+    score, value = cost["score"], cost["value"]
+    part = positions_of_a_part(T, 1 if additive else 4)
+    parts = ceil(T, part)
+    keys = Q * ceil(D, DECODE_COLUMNS)  # turns of the scoring loop for a key
+    values = ceil(ceil(Q, VALUE_QUERIES) * ceil(D, VALUE_COLUMNS), DECODE_WARPS) * ceil(part, VALUE_ROWS)  # of a warp
+    busy = part * keys * busiest(gpu, score) + DECODE_WARPS * values * busiest(gpu, value)
+    cycles = ceil(part, DECODE_WARPS) * keys * score["cycles"] + values * value["cycles"]
+    bytes_moved = 4 * (B * T * D + 2 * B * Q * D + 3 * B * Q * T + 2 * B * parts * Q * (D + 2))
+    issue = ceil(B * parts, gpu.sms) * gpu.seconds(busy)
+    chain = ceil(B * parts, 2 * gpu.sms) * gpu.seconds(cycles)  # two blocks on an SM
+    merge = (2 * ceil(parts, WARP) + ceil(parts, 4)) * ASSUMED["l2"]
+    return Decode(B * parts, bytes_moved, bytes_moved / gpu.bandwidth, issue, chain, merge)
+
+
+@dataclass(frozen=True)
+class AdditiveTraining:
+    """The additive scores of a whole batch and their gradients, float32; both are bound by what they issue. Seconds."""
+
+    tanh: int
+    forward: float
+    backward: float
+    floor: float
+    """Of the backward: the inputs, dscores, gradients and the splits' parts."""
+
+
+def additive_training(gpu: Gpu, kernels: dict[str, Any], B: int, Q: int, T: int, D: int) -> AdditiveTraining:
+    count = B * Q * T * D
+
+    def issued(name: str) -> float:
+        loop = kernels[name][gpu.arch]
+        return gpu.seconds(count / WARP / loop["tanh"] * busiest(gpu, loop) / gpu.sms)
+
+    splits = min(8, ceil(T, 32))
+    moved = 4 * (2 * B * (Q + T) * D + B * Q * T + 2 * splits * B * Q * D)
+    return AdditiveTraining(count, issued(sass.TILES), issued(sass.COLUMNS), moved / gpu.bandwidth)

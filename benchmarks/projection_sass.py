@@ -19,7 +19,9 @@ GATES = Path(__file__).resolve().parent.parent / "tests" / "sass" / "gates.json"
 ARCHS = ("sm_80", "sm_90")
 SCANS = tuple(f"beam_topk_scan<{dtype}, false>" for dtype in ("float", "BFloat16", "Half"))
 REGISTERS, RADIX, BACKTRACE = "beam_topk_select_registers<float>", "beam_topk_select_radix<float>", "backtrace_kernel"
-NAMES = (*SCANS, REGISTERS, RADIX, BACKTRACE)
+DOT, ADDITIVE = "attention_decode<float, DotScore<float> >", "attention_decode<float, AdditiveScore<float, false> >"
+TILES, COLUMNS = "additive_tiles<float, false, ScoreResult<float> >", "additive_columns<float, false>"
+NAMES = (*SCANS, REGISTERS, RADIX, BACKTRACE, DOT, ADDITIVE, TILES, COLUMNS)
 
 PIPES = {  # of the SM; what is not named here (branches, moves between uniform registers) only takes its issue slot
     "fma": ("FADD", "FMUL", "FFMA", "HADD2", "HMUL2", "HFMA2"),
@@ -77,6 +79,10 @@ def read() -> None:
                 found = select_of(loops)
             elif name == BACKTRACE:
                 found = backtrace_of(loops)
+            elif name in (DOT, ADDITIVE):
+                found = decode_of(loops)
+            elif name in (TILES, COLUMNS):
+                found = tanh_of(loops)
             else:
                 continue
             kernels.setdefault(name, {})[cubin.arch] = found
@@ -101,16 +107,20 @@ def tile_of(flow: Any) -> dict[str, Any]:
 
     code = best_way(flow, merit)
     names = Counter(instruction.name for instruction in code)
-    of_pipe = {name: pipe for pipe, members in PIPES.items() for name in members}
-    pipes = Counter(of_pipe[instruction.name] for instruction in code if instruction.name in of_pipe)
     return {
         "slots": len(code),
         "cycles": sum(max(1, instruction.stall) for instruction in code),
         "wide_loads": sum(instruction.load_width == 16 for instruction in code),
         "exponentials": sum(instruction.opcode.startswith("MUFU.EX2") for instruction in code),
-        "pipes": dict(pipes),
+        "pipes": pipes_of(names),
         "mix": dict(names.most_common(8)),
     }
+
+
+def pipes_of(names: dict[str, int]) -> dict[str, int]:
+    """How many instructions each pipe gets."""
+    counts = {pipe: sum(names.get(name, 0) for name in members) for pipe, members in PIPES.items()}
+    return {pipe: count for pipe, count in counts.items() if count}
 
 
 def best_way(flow: Any, merit: Callable[[list[Any]], tuple]) -> list[Any]:
@@ -154,6 +164,25 @@ def backtrace_of(loops: Iterable[Any]) -> dict[str, Any]:
         "walk": {**_cost(back), "steps": back.mix["LDS"]},
         "fetch": _cost(_only(fetch, "fetching loop")),
     }
+
+
+def decode_of(loops: Iterable[Any]) -> dict[str, Any]:
+    """Per warp: scoring 512 columns of a key for a query, and adding four values of 128 columns to four contexts."""
+    loops = [loop for loop in loops if loop.innermost]
+    score = [loop for loop in loops if loop.mix.get("SHFL") == 5 and loop.mix.get("FFMA", 0) >= 16]
+    value = [loop for loop in loops if loop.mix.get("FFMA") == 64 and loop.mix.get("LDS")]
+    return {"score": _whole(_only(score, "loop over queries")), "value": _whole(_only(value, "loop over values"))}
+
+
+def tanh_of(loops: Iterable[Any]) -> dict[str, Any]:
+    """Per warp: a turn of the loop that has a reciprocal for every tanh, and how many of them."""
+    loop = _only([loop for loop in loops if loop.innermost and loop.mix.get("MUFU", 0) >= 4], "loop over columns")
+    return {**_whole(loop), "tanh": loop.mix["MUFU"]}
+
+
+def _whole(loop: Any) -> dict[str, Any]:
+    """The way with every branch taken: what is skipped is only there for few columns, queries, or masks."""
+    return {"slots": loop.longest.slots, "cycles": loop.longest.cycles, "pipes": pipes_of(loop.mix)}
 
 
 def _cost(loop: Any) -> dict[str, int]:

@@ -9,7 +9,9 @@ from typing import Any
 
 OURS = ("fast", "out")
 NOT_RIVALS = (*OURS, "logsumexp", "floor")
-KINDS = ("ops", "bandwidth", "empty_op", "search_overhead")
+OPS_KINDS = ("ops", "attention")
+"""Of the files of ops' rows: those of the search, those of attention and copying."""
+KINDS = (*OPS_KINDS, "bandwidth", "empty_op", "search_overhead")
 
 
 @dataclass
@@ -48,6 +50,13 @@ class Results:
                 found.setdefault(row.case, {})[row.provider] = row
         return found
 
+    def about(self, what: str) -> Any:
+        """`what` of the files of ops together: "providers" (a dict) or "left_out" (a list)."""
+        parts = [self.files[kind][what] for kind in OPS_KINDS if kind in self.files]
+        if what == "providers":
+            return {op: texts for part in parts for op, texts in part.items()}
+        return [entry for part in parts for entry in part]
+
     def ops(self) -> list[tuple[str, int]]:
         return sorted(dict.fromkeys((row.op, row.threads) for row in self.rows), key=lambda x: x[1])
 
@@ -84,7 +93,7 @@ def load(folder: Path) -> Results:
     if "ops" not in files:
         raise SystemExit("benchmarks: no results of the ops; run `make bench`, or the commands in benchmarks/README.md")
     rows = []
-    for benchmark in files["ops"]["benchmarks"]:
+    for benchmark in (row for kind in OPS_KINDS for row in files.get(kind, {}).get("benchmarks", [])):
         info, stats = benchmark["extra_info"], benchmark["stats"]
         keys = {name: info[name] for name in ("op", "case", "threads", "provider", "bytes_moved")}
         rows.append(Row(**keys, **{name: stats[name] for name in ("median", "q1", "q3", "rounds")}, info=info))

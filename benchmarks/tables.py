@@ -16,9 +16,10 @@ time of the process, several by the wall clock. A sample lasts at least 5 ms (sh
 the median over the rounds, quartiles in brackets. Slow contestants get fewer rounds (3 at least, 1 where a call takes
 over 5 s; ours 15). Python's garbage collector is off. Inputs are random with unit variance, float32. Before anything
 is timed each answer is compared with the reference: no time is shown for a wrong one. GB/s counts what the op must
-read and write, nothing else; "of read" is its share of the read bandwidth measured on the same machine, and is above
-100 % where the input fits the caches. Speed-ups are ratios of medians, rival over s2sfast: below 1 we lose, and the
-row says so."""
+read and write, nothing else (forward and back it is not counted again); "of read" is its share of the read bandwidth
+measured on the same machine, and is above 100 % where the input fits the caches. Speed-ups are ratios of medians, rival
+over s2sfast: below 1 we lose, and the row says so. MB beside a time forward and back is the resident memory at the peak
+beyond what stood before the call, results included."""
 
 
 def seconds(value: float) -> str:
@@ -119,7 +120,8 @@ def _op(results: Results, op: str, threads: int) -> str:
             continue
         ours, rival = rows["fast"], best_rival(rows)
         lost = rival is not None and rival.median < ours.median
-        line = [f"**LOSS** {case}" if lost else case, spread(ours), f"{ours.rate:.1f}"]
+        name = f"{case}, forward and back" if ours.info.get("training") else case
+        line = [f"**LOSS** {name}" if lost else name, spread(ours) + memory(ours), f"{ours.rate:.1f}"]
         line.append(f"{100 * ours.rate / limit:.0f} %" if limit else "-")
         line.append(f"{times(rival.median / ours.median)} ({rival.provider})" if rival else "-")
         lines.append(line + [_cell(rows.get(name), ours) for name in seen])
@@ -132,16 +134,22 @@ def _cell(row: Row | None, ours: Row) -> str:
         return "left out"
     few = f", {row.rounds} round{'s' * (row.rounds > 1)}" if row.rounds < 5 else ""
     ratio = "" if row.provider in NOT_RIVALS else f"{times(row.median / ours.median)}, "
-    return f"{ratio}{spread(row)}{few}"
+    return f"{ratio}{spread(row)}{few}{memory(row)}"
+
+
+def memory(row: Row) -> str:
+    """Where it was measured."""
+    peak = row.info.get("peak_bytes")
+    return "" if peak is None else f", {peak / 1e6:.3g} MB"
 
 
 def _providers(results: Results) -> str:
-    about = results.files["ops"]["providers"]
+    about = results.about("providers")
     return "\n".join(f"* {op}, `{name}`: {text}" for op, texts in about.items() for name, text in texts.items())
 
 
 def _left_out(results: Results) -> str:
-    entries = results.files["ops"]["left_out"]
+    entries = results.about("left_out")
     if not entries:
         return "Nothing was left out."
     reasons: dict[str, list[str]] = {}

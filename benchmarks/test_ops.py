@@ -14,13 +14,17 @@ THREADS = (1, 2)
 _QUICK_BYTES = 4 * 2**20
 
 
+def bench_cases(op: Op) -> list[Case]:
+    return [*op.of("bench"), *op.of("train")]
+
+
 def quick_cases(op: Op) -> list[Case]:
     """Three sizes: the smallest, the largest below 4 MiB, and one between.
 
     >>> len(quick_cases(OPS[0]))
     3
     """
-    cases = sorted(op.of("bench"), key=lambda case: op.bytes_moved(**case.sizes))
+    cases = sorted(bench_cases(op), key=lambda case: op.bytes_moved(**case.sizes))
     small = [case for case in cases if op.bytes_moved(**case.sizes) < _QUICK_BYTES] or cases[:1]
     return [small[i] for i in sorted({0, len(small) // 2, len(small) - 1})]
 
@@ -28,7 +32,7 @@ def quick_cases(op: Op) -> list[Case]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Sizes outside, threads inside: inputs are made once."""
     quick = metafunc.config.getoption("--quick")
-    chosen = [(op, case) for op in OPS for case in (quick_cases(op) if quick else op.of("bench"))]
+    chosen = [(op, case) for op in OPS for case in (quick_cases(op) if quick else bench_cases(op))]
     values = [
         pytest.param(op, case, threads, id=f"{op.name}-{case.why}-threads{threads}")
         for op, case in chosen

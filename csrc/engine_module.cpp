@@ -12,6 +12,18 @@ namespace {
 
 using Rows = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
+using Numbers = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+Numbers tanh_of(const Numbers& x, int64_t times) {
+  Numbers result(x.size());
+  const float* in = x.data();
+  float* out = result.mutable_data();
+  const int64_t count = x.size();
+  const py::gil_scoped_release free;
+  for (int64_t i = 0; i < times; ++i) S2SFAST_DISPATCH(vector_tanh, in, out, count);
+  return result;
+}
+
 py::array_t<double> log_sum_exp(const Rows& rows) {
   if (rows.ndim() != 2) throw py::value_error("log_sum_exp: expected rows (R, V)");
   const int64_t count = rows.shape(0), width = rows.shape(1);
@@ -29,6 +41,8 @@ py::array_t<double> log_sum_exp(const Rows& rows) {
 
 PYBIND11_MODULE(_engine, m) {
   m.doc() = "The torch-free half of s2sfast.";
+  m.def("tanh", &tanh_of, py::arg("x"), py::arg("times"),
+        "tanh of each number; taken `times` times, which tells how fast it is.");
   m.def("log_sum_exp", &log_sum_exp, py::arg("rows"),
         "log(sum(exp(rows))) of each row of a float32 array (R, V), on one thread: the floor of a beam step.");
   m.def("isa", &s2sfast::isa_name, "Name of the instruction set in use: baseline, avx2 or avx512.");

@@ -1,7 +1,7 @@
 """s2sfast: a fast decoding engine for sequence-to-sequence models in PyTorch.
 
-The ops (attentions, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain PyTorch; the searches
-(``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
+The ops (the attentions, copying, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain
+PyTorch; the searches (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
 """
 
 import importlib
@@ -32,7 +32,7 @@ from s2sfast.search import (
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, Pruning
 
-_LAZY = ("models", "plot")  # not needed to search; plot wants matplotlib
+_LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
 
 
 def __getattr__(name: str) -> Any:

@@ -62,3 +62,23 @@ def settled(function):
 
 def tensors(result) -> tuple[torch.Tensor, ...]:
     return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+
+
+def assert_close(got: torch.Tensor, exact: torch.Tensor, tolerance: float) -> None:
+    """Within tolerance times (1 + the largest finite number) of what is exact; what is not finite is the same."""
+    assert got.shape == exact.shape
+    exact = exact.to(torch.float64)
+    finite = exact.isfinite()
+    torch.testing.assert_close(got.double().where(~finite, 0), exact.where(~finite, 0), rtol=0, atol=0, equal_nan=True)
+    scale = 1 + float(exact.where(finite, 0).abs().max()) if exact.numel() else 1.0
+    off = (got.double() - exact).where(finite, 0).abs()
+    assert not off.numel() or float(off.max()) <= tolerance * scale, f"off by {float(off.max()):.3g}, scale {scale:.3g}"
+
+
+def assert_same(op: Op, case, one, other) -> None:
+    """The same bits, but where torch's matmul takes part."""
+    for a, b in zip(one, other, strict=True):
+        if op.by_matmul(case):
+            assert_close(a, b, op.tolerance[a.dtype])
+        else:
+            assert torch.equal(a, b)

@@ -19,6 +19,7 @@ from s2sfast.demo.metrics import edit_distance, quality, without_stress
 from s2sfast.demo.report import CAVEAT
 from s2sfast.demo.run import Check, DemoResult, _check_greedy
 from s2sfast.models.g2p import PHONEMES
+from s2sfast.plot import tree
 
 WORDS = 40
 
@@ -232,9 +233,9 @@ def test_beam_tree_takes_a_results_tree():
 
 
 def test_the_best_hypothesis_is_by_default_the_most_probable_one():
-    assert plot._most_probable(TREE) == [0, 3]
-    assert plot._most_probable(TREE[:3]) == []
-    assert plot._follow(TREE, [2, 0]) == [1, 5]
+    assert tree._most_probable(TREE) == [0, 3]
+    assert tree._most_probable(TREE[:3]) == []
+    assert tree._follow(TREE, [2, 0]) == [1, 5]
 
 
 def test_beam_tree_refuses_what_it_cannot_draw():
@@ -246,14 +247,14 @@ def test_beam_tree_refuses_what_it_cannot_draw():
 
 def test_only_the_most_probable_of_the_dropped_are_drawn():
     many = [Node(i, -1, 0, i, -float(i), "outranked") for i in range(50)]
-    assert [node.index for node in plot._worth_drawing(many, 2, [])] == [0, 1]
-    assert [node.index for node in plot._worth_drawing(many, 0, [7])] == [7]
+    assert [node.index for node in tree._worth_drawing(many, 2, [])] == [0, 1]
+    assert [node.index for node in tree._worth_drawing(many, 0, [7])] == [7]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 30, 3000])
 def test_no_two_nodes_share_a_place(steps):
     nodes = random_tree(steps)
-    layout = plot._lay_out(nodes, [])
+    layout = tree._lay_out(nodes, [])
     places = {(node.step, layout.row[node.index]) for node in nodes}
     assert len(places) == len(nodes)
     assert layout.steps == steps

@@ -12,10 +12,14 @@ from s2sfast.cases import OPS
 
 ROUND = Gpu("round", "sm_80", sms=100, clock=1e9, bandwidth=1e12, cache=0, lanes={"fma": 64, "alu": 32})
 COST = {"slots": 100, "cycles": 400, "loads": 4, "in_flight": 1}
+LOOP = {"slots": 400, "cycles": 700, "pipes": {"fma": 100, "alu": 150}}
 KERNELS = {
     projection_sass.SCANS[0]: {"sm_80": {"slots": 400, "cycles": 1000, "pipes": {"fma": 100, "alu": 200}}},
     projection_sass.REGISTERS: {"sm_80": {"look": COST, "row": COST}},
     projection_sass.RADIX: {"sm_80": {"look": COST, "row": COST}},
+    projection_sass.DOT: {"sm_80": {"score": LOOP, "value": LOOP}},
+    projection_sass.TILES: {"sm_80": {**LOOP, "tanh": 10}},
+    projection_sass.COLUMNS: {"sm_80": {**LOOP, "tanh": 5}},
     projection_sass.BACKTRACE: {"sm_80": {"copy": COST, "walk": {**COST, "steps": 4}, "fetch": COST}},
 }
 
@@ -57,6 +61,22 @@ def test_more_sentences_than_multiprocessors_wait():
     assert more == pytest.approx(2 * one)
 
 
+def test_a_step_of_attention_by_hand():
+    """Parts of 16: two keys a warp for each of two queries, and four turns over values; alu takes 150 cycles a turn."""
+    found = projection_model.decode(ROUND, KERNELS, additive=False, B=100, Q=2, T=64, D=512)
+    assert found.blocks == 400
+    assert found.issue == pytest.approx(4 * (16 * 2 + 8 * 4) * 150e-9)
+    assert found.chain == pytest.approx(2 * (2 * 2 + 4) * 700e-9)
+    assert found.merge == pytest.approx(3 * ASSUMED["l2"])
+
+
+def test_training_by_hand():
+    """100 x 32 x 10 x 64 tanh: 640 turns a multiprocessor of ten by 32 lanes, and twice as many of five."""
+    found = projection_model.additive_training(ROUND, KERNELS, B=100, Q=32, T=10, D=64)
+    assert found.forward == pytest.approx(32 * 10 * 64 / 32 / 10 * 150e-9)
+    assert found.backward == pytest.approx(2 * found.forward)
+
+
 def test_a_walk_by_hand():
     """8 steps of 2 beams: one round of copying, two turns of four steps, one round of a slot and its token."""
     found = walk(ROUND, KERNELS, L=8, B=1, K=2, n=2)
@@ -87,7 +107,9 @@ def test_kernels_that_have_changed_are_noticed(tmp_path, monkeypatch):
 def test_the_page_says_everywhere_that_nothing_was_measured():
     page = projection.section(load(RESULTS))
     tables = page.count("\n\n### ")
-    assert page.count(projection.LABEL) == tables == 2 + len(GPUS)
+    assert page.count(projection.LABEL) == tables == 4 + len(GPUS)
     for op in OPS:
+        if op.name not in ("beam_topk", "backtrace"):
+            continue  # attention has cases of its own there
         shown = [case.why for case in op.of("bench") if case.sizes.get("V", 1_000) in projection.SHOWN]
         assert all(f"| {name} " in page for name in shown)

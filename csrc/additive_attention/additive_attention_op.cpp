@@ -1,3 +1,4 @@
+#include "additive_attention/additive_attention.h"
 #include "additive_scores/additive.h"
 
 namespace s2sfast {
@@ -11,7 +12,12 @@ std::tuple<Tensor, Tensor> additive_attention(const Tensor& query, const Tensor&
   const AdditiveArguments additive(a, v, features, feature_weight);
   Tensor weights = a.pairs(), context = a.per_query(a.value_width());
   with_type(a.type(), [&]<class T>(T) {
-    run_stages(a.sizes().sentences, work_of(a, kAdditiveWork),
+    if (decodes(a))
+      return run_decode<T>(a, kDecodeComputing, weights, context, [&](const auto& in, CudaTarget target) {
+        return additive_decode_cuda(in, additive.inputs<T>(), target);
+      });
+    find_bad_lengths(a);
+    run_stages(a, work_of(a, kAdditiveWork),
                {Stage(additive.scores<T>(weights)), Stage(softmax_stage<T>(a, weights)),
                 Stage(context_stage<T>(a, weights, context))});
   });
@@ -32,7 +38,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> additive_attention_ba
   with_type(a.type(), [&]<class T>(T) {
     using R = Real<T>;
     run_stages(
-        a.sizes().sentences, work_of(a, kAdditiveWork),
+        a, work_of(a, kAdditiveWork),
         {Stage(context_dots<T>(a, g, d)), Stage(softmax_backward<T>(a, g, weights, 1.0, d)), Stage(results.stage<T>(d)),
          Stage(spread<T>(a, weights, rows_of<R>(g.context), !a.has_values(), dvalues))});
     results.join<R>();

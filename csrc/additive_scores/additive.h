@@ -14,6 +14,10 @@ void run_pieces(const AdditiveScores<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(additive_scores, a, b, i, j);
 }
 template <class T>
+int launch_stage(const AdditiveScores<T>& a, CudaTarget target) {
+  return additive_scores_cuda(a, target);
+}
+template <class T>
 int64_t pieces_of(const AdditiveBackward<T>& a) {
   return attention_blocks(a.in.width, additive_group_width(a.in.width, a.in.channels));
 }
@@ -21,9 +25,13 @@ template <class T>
 void run_pieces(const AdditiveBackward<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(additive_scores_backward, a, b, i, j);
 }
+template <class T>
+int launch_stage(const AdditiveBackward<T>& a, CudaTarget target) {
+  return additive_scores_backward_cuda(a, target);
+}
 
-// Additions and multiplications that an element costs, tanh included.
-inline constexpr double kAdditiveWork = 20;
+// What an element costs, in additions and multiplications of a product.
+inline constexpr double kAdditiveWork = 3;
 
 class AdditiveArguments {
  public:
@@ -87,31 +95,37 @@ class AdditiveResults {
         v(make({a().width()})),
         features(v),
         feature_weight(v),
-        v_parts_(make({B(), a().width()})),
+        v_parts_(v),
+        query_parts_(query),
         feature_parts_(v),
         weight_parts_(v) {
     const auto& [B, Q, P] = a().sizes();
     const int64_t C = arguments.channels(), D = a().width();
-    groups_ = attention_blocks(D, additive_group_width(D, C));
-    features = make({C ? B : 0, Q, P, C});
+    const bool cuda = on_cuda(a().like());
+    splits_ = cuda ? additive_splits(P) : 1;
+    groups_ = cuda ? 1 : attention_blocks(D, additive_group_width(D, C));
+    v_parts_ = make({splits_ * B, D});
+    query_parts_ = splits_ == 1 ? query : make({splits_, B, Q, D});
+    features = make({B, Q, P, C});
     feature_weight = make({C, D});
     feature_parts_ = groups_ == 1 || !C ? features : make({groups_, B, Q, P, C});
-    weight_parts_ = make({C ? B : 0, C, D});
+    weight_parts_ = make({C ? splits_ * B : 0, C, D});
   }
 
   template <class T>
   AdditiveBackward<T> stage(const Tensor& dscores) const {
     using R = Real<T>;
-    return {arguments_.inputs<T>(), in<R>(dscores),         out<R>(query),        out<R>(keys),
+    return {arguments_.inputs<T>(), in<R>(dscores),         out<R>(query_parts_), out<R>(keys),
             out<R>(v_parts_),       out<R>(feature_parts_), out<R>(weight_parts_)};
   }
 
   // After that stage: the parts joined.
   template <class R>
   void join() const {
-    join<R>(v_parts_, B(), v);
+    join<R>(v_parts_, splits_ * B(), v);
+    if (splits_ > 1) join<R>(query_parts_, splits_, query);
     if (!arguments_.channels()) return;
-    join<R>(weight_parts_, B(), feature_weight);
+    join<R>(weight_parts_, splits_ * B(), feature_weight);
     if (groups_ > 1) join<R>(feature_parts_, groups_, features);
   }
 
@@ -122,18 +136,19 @@ class AdditiveResults {
   template <class R>
   void join(const Tensor& parts, int64_t count, const Tensor& into) const {
     const int64_t width = into.numel();
-    run_stages(1, static_cast<double>(count) * width,
-               {Stage(AttentionJoin<R>{in<R>(parts), count, width, out<R>(into)})});
+    const Stage stage(AttentionJoin<R>{in<R>(parts), count, width, out<R>(into)});
+    if (on_cuda(parts)) return launch_stages(a().op(), parts, {stage});
+    run_stages(1, static_cast<double>(count) * width, {stage});
   }
 
   const AdditiveArguments& arguments_;
-  int64_t groups_ = 1;
+  int64_t splits_ = 1, groups_ = 1;
 
  public:
   Tensor query, keys, v, features, feature_weight;
 
  private:
-  Tensor v_parts_, feature_parts_, weight_parts_;
+  Tensor v_parts_, query_parts_, feature_parts_, weight_parts_;
 };
 
 }  // namespace s2sfast

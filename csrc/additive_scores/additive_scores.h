@@ -46,10 +46,10 @@ template <class T>
 struct AdditiveBackward {
   AdditiveInputs<T> in;
   const Real<T>* dscores;   // (B, Q, T), 0 where masked
-  Real<T>*query, *keys;     // (B, Q, D), (B, T, D)
-  Real<T>* v;               // (B, D), a part for each sentence
+  Real<T>*query, *keys;     // (splits, B, Q, D), (B, T, D)
+  Real<T>* v;               // (splits, B, D), a part for each split and sentence
   Real<T>* features;        // (groups, B, Q, T, C), a part for each group of columns
-  Real<T>* feature_weight;  // (B, C, D), a part for each sentence
+  Real<T>* feature_weight;  // (splits, B, C, D)
 };
 
 // Columns of a group. With features there are at most four groups, since each has a part of dfeatures.
@@ -58,6 +58,23 @@ constexpr int64_t additive_group_width(int64_t width, int64_t channels) {
   const int64_t quarter = (width + 255) / 256 * 64;
   return quarter < 128 ? 128 : quarter;
 }
+
+// On the device a sentence's positions are shared out in at most eight splits, which leave a part each of what sums
+// over positions; columns are one group. On the CPU there is one split.
+inline constexpr int64_t kAdditiveSplitUnit = 32, kAdditiveMostSplits = 8;
+constexpr int64_t additive_split_positions(int64_t positions) {
+  const int64_t units = attention_blocks(attention_blocks(positions, kAdditiveSplitUnit), kAdditiveMostSplits);
+  return (units ? units : 1) * kAdditiveSplitUnit;
+}
+constexpr int64_t additive_splits(int64_t positions) {
+  return positions ? attention_blocks(positions, additive_split_positions(positions)) : 1;
+}
+
+// As of attention.h.
+template <class T>
+int additive_scores_cuda(const AdditiveScores<T>&, CudaTarget);
+template <class T>
+int additive_scores_backward_cuda(const AdditiveBackward<T>&, CudaTarget);
 
 }  // namespace s2sfast
 

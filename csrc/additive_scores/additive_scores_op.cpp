@@ -9,9 +9,9 @@ Tensor additive_scores(const Tensor& query, const Tensor& keys, const Tensor& v,
   const AttentionArguments a("additive_scores", query, keys, {}, mask, lengths);
   const AdditiveArguments additive(a, v, features, feature_weight);
   const Tensor scores = a.pairs();
-  with_type(a.type(), [&]<class T>(T) {
-    run_stages(a.sizes().sentences, work_of(a, kAdditiveWork), {Stage(additive.scores<T>(scores))});
-  });
+  find_bad_lengths(a);
+  with_type(a.type(),
+            [&]<class T>(T) { run_stages(a, work_of(a, kAdditiveWork), {Stage(additive.scores<T>(scores))}); });
   return as_type(scores, a.type());
 }
 
@@ -25,7 +25,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> additive_scores_backward(
   const AdditiveResults results(additive);
   with_type(a.type(), [&]<class T>(T) {
     using R = Real<T>;
-    run_stages(a.sizes().sentences, work_of(a, kAdditiveWork),
+    run_stages(a, work_of(a, kAdditiveWork),
                {Stage(AttentionKeep<R>{a.sizes(), a.mask(), in<R>(given), out<R>(d)}), Stage(results.stage<T>(d))});
     results.join<R>();
   });

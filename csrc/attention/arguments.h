@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "attention/attention.h"
+#include "common/cuda_calls.h"
 #include "common/torch.h"
 
 namespace s2sfast {
@@ -15,6 +16,20 @@ template <class T>
 AttentionRows<T> new_rows_of(const Tensor& t) {
   return {out<T>(t), t.size(2), t.stride(0), t.stride(1)};
 }
+
+inline void check_length(const char* op, bool ok, int64_t positions, int64_t got, int64_t sentence, const char* when) {
+  check(ok, op, ": expected lengths in [0, T]=[0, ", positions, "]; got ", got, " for sentence ", sentence, when);
+}
+
+// The ops in whose name a fault may come; `what` of the fault is the place in this list, from 1.
+inline constexpr const char* kAttentionOps[] = {"dot_attention", "bilinear_attention", "additive_attention",
+                                                "cosine_attention", "additive_scores"};
+
+inline void raise_late_length(const CudaFault& fault) {
+  const auto& [sentence, got, positions, a, b] = fault.details;
+  check_length(kAttentionOps[fault.what - 1], false, positions, got, sentence, kFoundLate);
+}
+inline const bool kLateLengthsAreRaised = describe_faults(CudaOp::attention, &raise_late_length);
 
 class AttentionArguments {
  public:
@@ -34,6 +49,7 @@ class AttentionArguments {
     check_float("keys", keys);
     check(query.scalar_type() == type_ || query_may_be_real, op,
           ": expected keys in the dtype of query; got another dtype");
+    if (on_cuda(keys)) check_fits_cuda();
     query_ = dense_rows(real("query", query));
     keys_ = dense_rows(keys);
     if (values) check_like("values", *values);
@@ -43,6 +59,11 @@ class AttentionArguments {
   }
 
   const char* op() const { return op_; }
+  int number() const {
+    int i = 0;
+    while (std::strcmp(kAttentionOps[i], op_)) ++i;
+    return i + 1;
+  }
   ScalarType type() const { return type_; }
   ScalarType real_type() const { return s2sfast::real_type(type_); }
   const AttentionSizes& sizes() const { return sizes_; }
@@ -99,6 +120,13 @@ class AttentionArguments {
   }
 
  private:
+  void check_fits_cuda() const {
+    check_built_with_cuda(op_);
+    constexpr int64_t most = std::numeric_limits<int32_t>::max();
+    check(sizes_.sentences <= most && sizes_.sentences * sizes_.queries <= most, op_,
+          ": expected B*Q < 2^31 on CUDA; got (B, Q)=(", sizes_.sentences, ", ", sizes_.queries, ")");
+  }
+
   void set_mask(const Tensor& mask) {
     const auto& [B, Q, T] = sizes_;
     check(mask.scalar_type() == ScalarType::Bool, op_, ": expected mask to be bool; got another dtype");
@@ -121,10 +149,10 @@ class AttentionArguments {
           ",); got ", Shape{lengths});
     lengths_ = dense(as_type(lengths, ScalarType::Long));
     mask_.lengths = in<int64_t>(*lengths_);
-    if (!device_.is_cpu()) return;
+    if (on_cuda(device_)) return;  // found late: attend.h
     for (int64_t b = 0; b < sizes_.sentences; ++b)
-      check(mask_.lengths[b] >= 0 && mask_.lengths[b] <= sizes_.positions, op_, ": expected lengths in [0, T]=[0, ",
-            sizes_.positions, "]; got ", mask_.lengths[b], " for sentence ", b);
+      check_length(op_, mask_.lengths[b] >= 0 && mask_.lengths[b] <= sizes_.positions, sizes_.positions,
+                   mask_.lengths[b], b, "");
   }
 
   const char* op_;

@@ -1,13 +1,14 @@
 #pragma once
 // The halves that every attention has in common: from scores to a context, and back from its gradient to dscores.
 #include "attention/arguments.h"
+#include "attention/decode.h"
 #include "attention/stages.h"
 
 namespace s2sfast {
 
 template <class T>
-AttentionSoftmax<Real<T>> softmax_stage(const AttentionArguments& a, const Tensor& scores, double scale = 1.0) {
-  return {a.sizes(), a.mask(), scale, out<Real<T>>(scores)};
+AttentionSoftmax<Real<T>> softmax_stage(const AttentionArguments& a, const Tensor& scores) {
+  return {a.sizes(), a.mask(), out<Real<T>>(scores)};
 }
 
 template <class T>
@@ -23,6 +24,56 @@ AttentionDots<T> query_key_dots(const AttentionArguments& a, double scale, Real<
 inline double work_of(const AttentionArguments& a, double per_key_number) {
   const auto& [B, Q, T] = a.sizes();
   return static_cast<double>(B) * Q * T * (per_key_number * a.width() + a.value_width());
+}
+
+// --- on which device ------------------------------------------------------------------------------------
+
+inline CudaFault* length_faults(const AttentionArguments& a, CudaTarget target) {
+  return a.mask().lengths ? fault_slot(a.op(), CudaOp::attention, target.device) : nullptr;
+}
+
+// Reports a length out of [0, T], in the op's name. Once a call: the backward is of lengths that the forward has seen.
+inline void find_bad_lengths(const AttentionArguments& a) {
+  if constexpr (kBuiltWithCuda) {
+    if (!on_cuda(a.like()) || !a.mask().lengths) return;
+    const CudaCall call(a.like());
+    CudaFault* faults = length_faults(a, call.target());
+    check_launch(a.op(), attention_check_cuda(a.mask(), a.sizes(), a.number(), faults, call.target()));
+  }
+}
+
+inline void run_stages(const AttentionArguments& a, double work, std::initializer_list<Stage> stages) {
+  if (on_cuda(a.like())) return launch_stages(a.op(), a.like(), stages);
+  run_stages(a.sizes().sentences, work, stages);
+}
+
+// Few queries on the device, the beams of a sentence: scores, weights and context in two launches.
+inline bool decodes(const AttentionArguments& a) {
+  return on_cuda(a.like()) && a.sizes().queries <= kDecodeMostQueries;
+}
+
+// Calls launch(AttentionDecode<T>, CudaTarget).
+template <class T, class Launch>
+void run_decode(const AttentionArguments& a, int64_t reading, const Tensor& weights, const Tensor& context,
+                Launch launch) {
+  using R = Real<T>;
+  if constexpr (kBuiltWithCuda) {
+    const CudaCall call(a.like());
+    AttentionDecode<T> in{.sizes = a.sizes(),
+                          .mask = a.mask(),
+                          .query = a.query<T>(),
+                          .keys = a.keys<T>(),
+                          .values = a.values<T>(),
+                          .context = out<R>(context),
+                          .weights = out<R>(weights),
+                          .workspace = nullptr,
+                          .faults = length_faults(a, call.target()),
+                          .what = a.number()};
+    // Torch's allocator hands it to nobody before this stream is past the launches below.
+    const Tensor workspace = new_tensor(a.like(), {attention_decode_bytes(in, reading)}, ScalarType::Byte);
+    in.workspace = workspace.mutable_data_ptr();
+    check_launch(a.op(), launch(in, call.target()));
+  }
 }
 
 // The gradients of context and weights, as the kernels want them.

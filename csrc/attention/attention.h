@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "common/cpu/isa.h"
+#include "common/cuda/fault.h"
 #include "common/numbers.h"
 
 namespace s2sfast {
@@ -63,23 +64,22 @@ struct AttentionDots {
   Real<T>* out;
 };
 
-// Dot products to scores in place: times `scale`, -inf where masked. A piece is a query.
-template <class R>
-struct AttentionScale {
-  AttentionSizes sizes;
-  AttentionMask mask;
-  double scale;
-  R* scores;
-};
-
-// Scores, times `scale`, to weights in place, subnormal ones to 0. Where anything is masked, the scores are -inf there
-// and the scale is 1. A piece is a query.
+// Scores to weights in place, subnormal ones to 0. A piece is a query.
 template <class R>
 struct AttentionSoftmax {
   AttentionSizes sizes;
   AttentionMask mask;
+  R* scores;  // -inf where masked
+};
+
+// Dot products, times `scale`, to weights in place; what stands at masked pairs is not looked at. On the CPU only. A
+// piece is a query.
+template <class R>
+struct AttentionProducts {
+  AttentionSizes sizes;
+  AttentionMask mask;
   double scale;
-  R* scores;
+  R* products;
 };
 
 // d to scale dscores in place, subnormal ones to 0. A piece is a query.
@@ -130,12 +130,34 @@ struct AttentionJoin {
   R* out;
 };
 
+// --- on the device: each stage for all sentences, launched on the target's stream; a cudaError_t ----------
+
+template <class T>
+int attention_dots_cuda(const AttentionDots<T>&, CudaTarget);
+template <class R>
+int attention_softmax_cuda(const AttentionSoftmax<R>&, CudaTarget);
+template <class R>
+int attention_softmax_backward_cuda(const AttentionSoftmaxBackward<R>&, CudaTarget);
+template <class T>
+int attention_sum_cuda(const AttentionSum<T>&, CudaTarget);
+template <class R>
+int attention_spread_cuda(const AttentionSpread<R>&, CudaTarget);
+template <class R>
+int attention_keep_cuda(const AttentionKeep<R>&, CudaTarget);
+template <class R>
+int attention_join_cuda(const AttentionJoin<R>&, CudaTarget);
+
+// Kernels take a length outside of [0, T] for the nearer end. This one reports it, as the fault `what`: sentence,
+// length, T.
+int attention_check_cuda(const AttentionMask&, const AttentionSizes&, int what, CudaFault* faults, CudaTarget);
+
 }  // namespace s2sfast
 
 // Each works on pieces [begin, end) of one sentence.
 S2SFAST_DECLARE_KERNELS(
     template <class T> void attention_dots(const AttentionDots<T>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R> void attention_scale(const AttentionScale<R>&, int64_t sentence, int64_t begin, int64_t end);
+    template <class R>
+    void attention_products(const AttentionProducts<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R> void attention_softmax(const AttentionSoftmax<R>&, int64_t sentence, int64_t begin, int64_t end);
     template <class R>
     void attention_softmax_backward(const AttentionSoftmaxBackward<R>&, int64_t sentence, int64_t begin, int64_t end);

@@ -90,6 +90,16 @@ inline void add_weighted_rows(const R* const* weights, const int32_t* at, int co
     weighted_rows<R, kX, 1>(weights, at, count, rows, sentence, e, std::min<int64_t>(kCount<R>, end - e), out);
 }
 
+// The weights of a row of scores. Without a finite score: all is masked, or a NaN or infinity is spread over what is
+// attended to, and over nothing else.
+template <class R>
+inline void softmax_or_nan(const AttentionSizes& s, const AttentionMask& mask, R scale, int64_t b, int64_t q, R* row) {
+  if (softmax_row(row, scale, s.positions)) return;
+  const int64_t length = mask.length(b, s.positions);
+  for (int64_t t = 0; t < s.positions; ++t)
+    row[t] = t < length && mask.allows(b, q, t) ? std::numeric_limits<R>::quiet_NaN() : R{0};
+}
+
 }  // namespace
 
 template <class T>
@@ -104,28 +114,26 @@ void attention_dots(const AttentionDots<T>& stage, int64_t sentence, int64_t beg
 }
 
 template <class R>
-void attention_scale(const AttentionScale<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
-  const int64_t T = stage.sizes.positions, length = stage.mask.length(sentence, T);
-  const R scale = static_cast<R>(stage.scale);
-  for (int64_t q = begin; q < end; ++q) {
-    R* row = stage.scores + (sentence * stage.sizes.queries + q) * T;
-    for (int64_t t = 0; t < length; ++t) row[t] *= scale;
-    if (stage.mask.allowed)
-      for (int64_t t = 0; t < length; ++t)
-        if (!stage.mask.allows(sentence, q, t)) row[t] = -std::numeric_limits<R>::infinity();
-    std::fill(row + length, row + T, -std::numeric_limits<R>::infinity());
-  }
+void attention_softmax(const AttentionSoftmax<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
+  for (int64_t q = begin; q < end; ++q)
+    softmax_or_nan(stage.sizes, stage.mask, R{1}, sentence, q,
+                   stage.scores + (sentence * stage.sizes.queries + q) * stage.sizes.positions);
 }
 
 template <class R>
-void attention_softmax(const AttentionSoftmax<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
+void attention_products(const AttentionProducts<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   const int64_t T = stage.sizes.positions, length = stage.mask.length(sentence, T);
+  const bool masked = stage.mask.allowed || length < T;
+  const R scale = static_cast<R>(stage.scale);
   for (int64_t q = begin; q < end; ++q) {
-    R* row = stage.scores + (sentence * stage.sizes.queries + q) * T;
-    if (softmax_row(row, static_cast<R>(stage.scale), T)) continue;
-    // Without a finite score: all is masked, or a NaN or infinity is spread over what is attended to, and nothing else.
-    for (int64_t t = 0; t < T; ++t)
-      row[t] = t < length && stage.mask.allows(sentence, q, t) ? std::numeric_limits<R>::quiet_NaN() : R{0};
+    R* row = stage.products + (sentence * stage.sizes.queries + q) * T;
+    if (masked) {  // the scale first: -inf could not bear a negative one, or 0
+      for (int64_t t = 0; t < length; ++t) row[t] *= scale;
+      for (int64_t t = 0; t < length && stage.mask.allowed; ++t)
+        if (!stage.mask.allows(sentence, q, t)) row[t] = -std::numeric_limits<R>::infinity();
+      std::fill(row + length, row + T, -std::numeric_limits<R>::infinity());
+    }
+    softmax_or_nan(stage.sizes, stage.mask, masked ? R{1} : scale, sentence, q, row);
   }
 }
 
@@ -231,8 +239,8 @@ template void attention_dots(const AttentionDots<float>&, int64_t, int64_t, int6
 template void attention_dots(const AttentionDots<double>&, int64_t, int64_t, int64_t);
 template void attention_dots(const AttentionDots<BFloat16>&, int64_t, int64_t, int64_t);
 template void attention_dots(const AttentionDots<Half>&, int64_t, int64_t, int64_t);
-template void attention_scale(const AttentionScale<float>&, int64_t, int64_t, int64_t);
-template void attention_scale(const AttentionScale<double>&, int64_t, int64_t, int64_t);
+template void attention_products(const AttentionProducts<float>&, int64_t, int64_t, int64_t);
+template void attention_products(const AttentionProducts<double>&, int64_t, int64_t, int64_t);
 template void attention_softmax(const AttentionSoftmax<float>&, int64_t, int64_t, int64_t);
 template void attention_softmax(const AttentionSoftmax<double>&, int64_t, int64_t, int64_t);
 template void attention_softmax_backward(const AttentionSoftmaxBackward<float>&, int64_t, int64_t, int64_t);

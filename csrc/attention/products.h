@@ -8,7 +8,7 @@
 namespace s2sfast {
 
 inline bool by_matmul(const AttentionArguments& a) {
-  return a.like().is_cpu() && a.sizes().queries > kAttentionQueries && a.sizes().positions > 0;
+  return !on_cuda(a.like()) && a.sizes().queries > kAttentionQueries && a.sizes().positions > 0;
 }
 
 // x[q] . y[t]
@@ -35,16 +35,29 @@ inline bool trustworthy(const AttentionArguments& a, std::initializer_list<const
   return true;
 }
 
+inline double work_on_pairs(const AttentionArguments& a) {
+  return 8.0 * a.sizes().sentences * a.sizes().queries * a.sizes().positions;
+}
+
+// Calls call(R{}) for the type that the products are computed in.
+template <class Call>
+void with_real(const AttentionArguments& a, Call call) {
+  a.real_type() == ScalarType::Double ? call(double{}) : call(float{});
+}
+
 // Products to weights, in place.
-inline void softmax_of_products(const AttentionArguments& a, double scale, const Tensor& dots) {
-  const auto& [B, Q, P] = a.sizes();
-  const double work = 8.0 * B * Q * P;
-  with_type(a.real_type(), [&]<class R>(R) {
-    if constexpr (std::is_same_v<R, Real<R>>) {
-      if (!a.masked()) return run_stages(B, work, {Stage(softmax_stage<R>(a, dots, scale))});
-      const AttentionScale<R> scaled{a.sizes(), a.mask(), scale, out<R>(dots)};
-      run_stages(B, work, {Stage(scaled), Stage(softmax_stage<R>(a, dots))});
-    }
+inline void softmax_of_products(const AttentionArguments& a, double scale, const Tensor& products) {
+  with_real(a, [&]<class R>(R) {
+    const AttentionProducts<R> stage{a.sizes(), a.mask(), scale, out<R>(products)};
+    run_stages(a, work_on_pairs(a), {Stage(stage)});
+  });
+}
+
+// What the products of the context's gradient and the values are for the scores, in place.
+inline void softmax_backward_of_products(const AttentionArguments& a, const AttentionGradients& g,
+                                         const Tensor& weights, double scale, const Tensor& products) {
+  with_real(a, [&]<class R>(R) {
+    run_stages(a, work_on_pairs(a), {Stage(softmax_backward<R>(a, g, weights, scale, products))});
   });
 }
 

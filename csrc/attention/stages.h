@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "attention/attention.h"
+#include "common/cuda_calls.h"
 #include "common/torch.h"
 
 namespace s2sfast {
@@ -11,11 +12,15 @@ namespace s2sfast {
 struct Stage {
   int64_t pieces;  // of a sentence
   std::function<void(int64_t sentence, int64_t begin, int64_t end)> run;
+  std::function<int(CudaTarget)> launch;
 
-  // Of a stage's arguments: `pieces_of` and `run_pieces` are found by their type.
+  // Of a stage's arguments: `pieces_of`, `run_pieces` and `launch_stage` are found by their type.
   template <class Arguments>
   explicit Stage(const Arguments& a)
-      : pieces(pieces_of(a)), run([a](int64_t b, int64_t i, int64_t j) { run_pieces(a, b, i, j); }) {}
+      : pieces(pieces_of(a)), run([a](int64_t b, int64_t i, int64_t j) { run_pieces(a, b, i, j); }) {
+    if constexpr (kBuiltWithCuda && requires { launch_stage(a, CudaTarget{}); })
+      launch = [a](CudaTarget target) { return launch_stage(a, target); };
+  }
 };
 
 // Work that one thread does sooner than it could share it, in additions and multiplications.
@@ -40,6 +45,14 @@ inline void run_stages(int64_t sentences, double work, std::initializer_list<Sta
     });
 }
 
+// Every stage for all sentences, launch by launch.
+inline void launch_stages(const char* op, const Tensor& like, std::initializer_list<Stage> stages) {
+  if constexpr (kBuiltWithCuda) {
+    const CudaCall call(like);
+    for (const Stage& stage : stages) check_launch(op, stage.launch(call.target()));
+  }
+}
+
 // --- the kernel of each stage, and its number of pieces -----------------------------------------------
 
 inline int64_t pair_blocks(const AttentionSizes& s) {
@@ -54,14 +67,18 @@ template <class T>
 void run_pieces(const AttentionDots<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_dots, a, b, i, j);
 }
+template <class T>
+int launch_stage(const AttentionDots<T>& a, CudaTarget target) {
+  return attention_dots_cuda(a, target);
+}
 
 template <class R>
-int64_t pieces_of(const AttentionScale<R>& a) {
+int64_t pieces_of(const AttentionProducts<R>& a) {
   return a.sizes.queries;
 }
 template <class R>
-void run_pieces(const AttentionScale<R>& a, int64_t b, int64_t i, int64_t j) {
-  S2SFAST_DISPATCH(attention_scale, a, b, i, j);
+void run_pieces(const AttentionProducts<R>& a, int64_t b, int64_t i, int64_t j) {
+  S2SFAST_DISPATCH(attention_products, a, b, i, j);
 }
 
 template <class R>
@@ -72,6 +89,10 @@ template <class R>
 void run_pieces(const AttentionSoftmax<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_softmax, a, b, i, j);
 }
+template <class R>
+int launch_stage(const AttentionSoftmax<R>& a, CudaTarget target) {
+  return attention_softmax_cuda(a, target);
+}
 
 template <class R>
 int64_t pieces_of(const AttentionSoftmaxBackward<R>& a) {
@@ -80,6 +101,10 @@ int64_t pieces_of(const AttentionSoftmaxBackward<R>& a) {
 template <class R>
 void run_pieces(const AttentionSoftmaxBackward<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_softmax_backward, a, b, i, j);
+}
+template <class R>
+int launch_stage(const AttentionSoftmaxBackward<R>& a, CudaTarget target) {
+  return attention_softmax_backward_cuda(a, target);
 }
 
 template <class T>
@@ -90,6 +115,10 @@ template <class T>
 void run_pieces(const AttentionSum<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_sum, a, b, i, j);
 }
+template <class T>
+int launch_stage(const AttentionSum<T>& a, CudaTarget target) {
+  return attention_sum_cuda(a, target);
+}
 
 template <class R>
 int64_t pieces_of(const AttentionSpread<R>& a) {
@@ -98,6 +127,10 @@ int64_t pieces_of(const AttentionSpread<R>& a) {
 template <class R>
 void run_pieces(const AttentionSpread<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_spread, a, b, i, j);
+}
+template <class R>
+int launch_stage(const AttentionSpread<R>& a, CudaTarget target) {
+  return attention_spread_cuda(a, target);
 }
 
 template <class R>
@@ -108,6 +141,10 @@ template <class R>
 void run_pieces(const AttentionKeep<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_keep, a, b, i, j);
 }
+template <class R>
+int launch_stage(const AttentionKeep<R>& a, CudaTarget target) {
+  return attention_keep_cuda(a, target);
+}
 
 template <class R>
 int64_t pieces_of(const AttentionJoin<R>& a) {
@@ -116,6 +153,10 @@ int64_t pieces_of(const AttentionJoin<R>& a) {
 template <class R>
 void run_pieces(const AttentionJoin<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(attention_join, a, b, i, j);
+}
+template <class R>
+int launch_stage(const AttentionJoin<R>& a, CudaTarget target) {
+  return attention_join_cuda(a, target);
 }
 
 }  // namespace s2sfast

@@ -11,7 +11,7 @@
 //
 // Back: dquery[q] = sum_t a[q, t] k[t] - from_query[q] q and dkeys[t] = sum_q a[q, t] q - from_key[t] k[t], with
 // a = dscore strength / denominator, and what the norms contribute in from_query and from_key. |x| has gradient 0 at 0.
-#include "attention/attention.h"
+#include "attention/decode.h"
 
 namespace s2sfast {
 
@@ -21,7 +21,7 @@ enum class CosineEps : int { clamp, sqrt, product };
 template <class T>
 struct CosineSquares {
   AttentionRows<const T> rows;
-  int64_t rows_per_sentence;
+  int64_t sentences, rows_per_sentence;
   Real<T>* squares;
 };
 
@@ -57,10 +57,22 @@ struct CosineBackward {
 template <class T>
 struct CosineCorrect {
   AttentionRows<const T> rows;
-  int64_t rows_per_sentence;
+  int64_t sentences, rows_per_sentence;
   const Real<T>* factors;
   Real<T>* lines;
 };
+
+// As of attention.h, and decode.h; there the squares are computed on the way.
+template <class T>
+int cosine_squares_cuda(const CosineSquares<T>&, CudaTarget);
+template <class R>
+int cosine_scores_cuda(const CosineScores<R>&, CudaTarget);
+template <class R>
+int cosine_backward_cuda(const CosineBackward<R>&, CudaTarget);
+template <class T>
+int cosine_correct_cuda(const CosineCorrect<T>&, CudaTarget);
+template <class T>
+int cosine_decode_cuda(const AttentionDecode<T>&, const CosineInputs<Real<T>>&, CudaTarget);
 
 }  // namespace s2sfast
 

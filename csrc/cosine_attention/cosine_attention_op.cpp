@@ -11,6 +11,10 @@ template <class T>
 void run_pieces(const CosineSquares<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(cosine_squares, a, b, i, j);
 }
+template <class T>
+int launch_stage(const CosineSquares<T>& a, CudaTarget target) {
+  return cosine_squares_cuda(a, target);
+}
 template <class R>
 int64_t pieces_of(const CosineScores<R>& a) {
   return a.in.sizes.queries;
@@ -20,12 +24,20 @@ void run_pieces(const CosineScores<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(cosine_scores, a, b, i, j);
 }
 template <class R>
+int launch_stage(const CosineScores<R>& a, CudaTarget target) {
+  return cosine_scores_cuda(a, target);
+}
+template <class R>
 int64_t pieces_of(const CosineBackward<R>&) {
   return 1;
 }
 template <class R>
 void run_pieces(const CosineBackward<R>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(cosine_backward, a, b, i, j);
+}
+template <class R>
+int launch_stage(const CosineBackward<R>& a, CudaTarget target) {
+  return cosine_backward_cuda(a, target);
 }
 template <class T>
 int64_t pieces_of(const CosineCorrect<T>& a) {
@@ -34,6 +46,10 @@ int64_t pieces_of(const CosineCorrect<T>& a) {
 template <class T>
 void run_pieces(const CosineCorrect<T>& a, int64_t b, int64_t i, int64_t j) {
   S2SFAST_DISPATCH(cosine_correct, a, b, i, j);
+}
+template <class T>
+int launch_stage(const CosineCorrect<T>& a, CudaTarget target) {
+  return cosine_correct_cuda(a, target);
 }
 
 namespace {
@@ -57,16 +73,17 @@ struct Norms {
     if (!strength_) return;
     check(strength_->dim() == 2 && strength_->size(0) == B && strength_->size(1) == Q, a.op(),
           ": expected strength (B, Q)=(", B, ", ", Q, "); got ", Shape{*strength_});
+    a.check_like("strength", *strength_);
     strength = dense(a.real("strength", *strength_));
   }
 
   template <class T>
   CosineSquares<Real<T>> of_query(const AttentionArguments& a) const {
-    return {a.query<T>(), a.sizes().queries, out<Real<T>>(query_squares)};
+    return {a.query<T>(), a.sizes().sentences, a.sizes().queries, out<Real<T>>(query_squares)};
   }
   template <class T>
   CosineSquares<T> of_keys(const AttentionArguments& a) const {
-    return {a.keys<T>(), a.sizes().positions, out<Real<T>>(key_squares)};
+    return {a.keys<T>(), a.sizes().sentences, a.sizes().positions, out<Real<T>>(key_squares)};
   }
   template <class R>
   CosineInputs<R> inputs(const AttentionArguments& a) const {
@@ -83,9 +100,14 @@ std::tuple<Tensor, Tensor> cosine_attention(const Tensor& query, const Tensor& k
   Tensor weights = a.pairs(), context = a.per_query(a.value_width());
   with_type(a.type(), [&]<class T>(T) {
     using R = Real<T>;
+    if (decodes(a))
+      return run_decode<T>(a, kDecodeBound, weights, context, [&](const auto& in, CudaTarget target) {
+        return cosine_decode_cuda(in, norms.inputs<R>(a), target);
+      });
+    find_bad_lengths(a);
     constexpr R kMasked = -std::numeric_limits<R>::infinity();
     run_stages(
-        a.sizes().sentences, work_of(a, 1),
+        a, work_of(a, 1),
         {Stage(norms.of_query<T>(a)), Stage(norms.of_keys<T>(a)), Stage(query_key_dots<T>(a, 1.0, kMasked, weights)),
          Stage(CosineScores<R>{norms.inputs<R>(a), out<R>(weights)}), Stage(softmax_stage<T>(a, weights)),
          Stage(context_stage<T>(a, weights, context))});
@@ -110,13 +132,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_attention_backward(
     using R = Real<T>;
     const CosineBackward<R> backward{norms.inputs<R>(a), in<R>(dots),       out<R>(d),
                                      out<R>(from_query), out<R>(from_keys), strength ? out<R>(dstrength) : nullptr};
-    run_stages(B, 5 * work_of(a, 1),
+    run_stages(a, 5 * work_of(a, 1),
                {Stage(norms.of_query<T>(a)), Stage(norms.of_keys<T>(a)), Stage(query_key_dots<T>(a, 1.0, R{0}, dots)),
                 Stage(context_dots<T>(a, g, d)), Stage(softmax_backward<T>(a, g, weights, 1.0, d)), Stage(backward),
                 Stage(sum_of_keys<T>(a, d, dquery)),
-                Stage(CosineCorrect<R>{a.query<T>(), Q, in<R>(from_query), out<R>(dquery)}),
+                Stage(CosineCorrect<R>{a.query<T>(), B, Q, in<R>(from_query), out<R>(dquery)}),
                 Stage(spread<T>(a, d, a.query<T>(), false, dkeys)),
-                Stage(CosineCorrect<T>{a.keys<T>(), P, in<R>(from_keys), out<R>(dkeys)}),
+                Stage(CosineCorrect<T>{a.keys<T>(), B, P, in<R>(from_keys), out<R>(dkeys)}),
                 Stage(spread<T>(a, weights, rows_of<R>(g.context), !a.has_values(), dvalues))});
   });
   return {dquery, dkeys, a.has_values() ? dvalues : new_tensor(keys, {0}, a.real_type()), dstrength};

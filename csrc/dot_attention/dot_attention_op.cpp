@@ -1,4 +1,5 @@
 #include "attention/products.h"
+#include "dot_attention/dot_attention.h"
 
 namespace s2sfast {
 namespace {
@@ -18,8 +19,12 @@ std::tuple<Tensor, Tensor> dot_attention(const Tensor& query, const Tensor& keys
   }
   Tensor weights = a.pairs(), context = a.per_query(a.value_width());
   with_type(a.type(), [&]<class T>(T) {
+    if (decodes(a))
+      return run_decode<T>(a, kDecodeBound, weights, context,
+                           [&](const auto& in, CudaTarget target) { return dot_decode_cuda(in, scale, target); });
+    find_bad_lengths(a);
     constexpr Real<T> kMasked = -std::numeric_limits<Real<T>>::infinity();
-    run_stages(a.sizes().sentences, work_of(a, 1),
+    run_stages(a, work_of(a, 1),
                {Stage(query_key_dots<T>(a, scale, kMasked, weights)), Stage(softmax_stage<T>(a, weights)),
                 Stage(context_stage<T>(a, weights, context))});
   });
@@ -37,10 +42,7 @@ std::tuple<Tensor, Tensor, Tensor> dot_attention_backward(const Tensor& grad_con
   const Tensor weights = AttentionGradients::checked_pairs(a, "weights", weights_);
   if (by_matmul(a)) {
     const Tensor d = products(g.context, a.real_values());
-    with_type(a.real_type(), [&]<class R>(R) {
-      run_stages(a.sizes().sentences, work_of(a, 0) / a.value_width(),
-                 {Stage(softmax_backward<R>(a, g, weights, scale, d))});
-    });
+    softmax_backward_of_products(a, g, weights, scale, d);
     Tensor dquery = sums(d, a.real_keys()), dkeys = spreads(d, a.query_rows()), dvalues = spreads(weights, g.context);
     if (trustworthy(a, {&dquery, &dkeys, &dvalues})) {
       if (a.has_values()) return {dquery, dkeys, dvalues};
@@ -50,7 +52,7 @@ std::tuple<Tensor, Tensor, Tensor> dot_attention_backward(const Tensor& grad_con
   const Tensor d = a.pairs(), dquery = a.per_query(a.width()), dkeys = a.per_position(a.width());
   const Tensor dvalues = a.has_values() ? a.per_position(a.value_width()) : dkeys;
   with_type(a.type(), [&]<class T>(T) {
-    run_stages(a.sizes().sentences, 4 * work_of(a, 1),
+    run_stages(a, 4 * work_of(a, 1),
                {Stage(context_dots<T>(a, g, d)), Stage(softmax_backward<T>(a, g, weights, scale, d)),
                 Stage(sum_of_keys<T>(a, d, dquery)), Stage(spread<T>(a, d, a.query<T>(), false, dkeys)),
                 Stage(spread<T>(a, weights, rows_of<Real<T>>(g.context), !a.has_values(), dvalues))});

@@ -68,7 +68,7 @@ def _bench(R: int, S: int, T: int) -> Case:
     return Case(f"R{R}-V50k-T{T}", {"R": R, "V": 50_000, "T": T, "S": S}, {"new": 50}, use=("bench",))
 
 
-CASES = (*pointer.CASES, *(_bench(R, S, T) for R, S in ((5, 1), (80, 16)) for T in (100, 400)))
+CASES = (*pointer.CASES, *(_bench(R, S, T) for R, S, T in ((5, 1, 400), (80, 16, 100))))
 
 
 def _spoil(at: int | str, change: Any) -> Any:

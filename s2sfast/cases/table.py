@@ -60,10 +60,12 @@ class Op:
     bytes_moved: Callable[..., int]
     """Of memory that must be read or written, from the sizes, in float32."""
     tolerance: dict[torch.dtype, float] = field(default_factory=dict)
-    """How far an output x in this dtype may be from the reference in float64: so many times (1 + the largest |x|). Empty:
-    outputs are equal, or the test of the op knows how to compare them."""
+    """How far an output x in this dtype may be from the reference in float64: so many times (1 + the largest |x|).
+    Empty: outputs are equal, or the test of the op knows how to compare them."""
     differentiable: tuple[str, ...] = ()
     """The arguments that have a gradient."""
+    by_matmul: Callable[[Case], bool] = lambda case: False
+    """Where torch's matmul takes part, whose bits depend on the number of threads and the batch."""
     rivals: dict[str, Callable] = field(default_factory=dict)
     """Other ways to get the same from PyTorch or NumPy, by name; same arguments as `fast`."""
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -34,8 +33,8 @@ def additive_attention(
     .. math:: w_{q,t} = \mathrm{softmax}_t(v \cdot \tanh(query_q + keys_t + features_{q,t} \; feature\_weight)), \quad
               context_q = \sum_t w_{q,t} values_t
 
-    Query and keys arrive projected: project the keys once for a source, not at every step. At decode time the K beams of
-    a sentence are its Q queries: its keys and values are never copied for them.
+    Query and keys arrive projected: project the keys once for a source, not at every step. At decode time the K beams
+    of a sentence are its Q queries: its keys and values are never copied for them.
 
     Args:
         query: ``(B, Q, D)``, or ``(B, D)`` for one query, already projected; outputs then have no dimension Q.
@@ -71,10 +70,8 @@ def additive_attention(
             query, keys, values, v, features, feature_weight
         )
         arguments = (attention.with_queries(q), keys, values, v, per_query(q, features), feature_weight, mask, lengths)
-        if attention.wants_gradient(*arguments[:6]):
-            context, weights = _AdditiveAttention.apply(*arguments)
-        else:
-            context, weights = _raw(*arguments)
+        function = _AdditiveAttention.apply if attention.wants_gradient(*arguments[:6]) else _raw
+        context, weights = function(*arguments)
         return attention.output(q, context, weights, need_weights)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         needed = {"query": query, "keys": keys, "v": v}
@@ -93,7 +90,7 @@ class _AdditiveAttention(torch.autograd.Function):
         return context, weights
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("additive_attention")
     def backward(ctx: Any, grad_context: Any, grad_weights: Any) -> Any:
         *arguments, weights = ctx.saved_tensors
         keys, values = arguments[1:3]

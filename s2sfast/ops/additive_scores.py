@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -59,10 +58,8 @@ def additive_scores(
     try:
         q, keys, v, features, feature_weight = attention.promoted(query, keys, v, features, feature_weight)
         arguments = (attention.with_queries(q), keys, v, per_query(q, features), feature_weight, mask, lengths)
-        if attention.wants_gradient(*arguments[:5]):
-            scores = _AdditiveScores.apply(*arguments)
-        else:
-            scores = _raw(*arguments)
+        function = _AdditiveScores.apply if attention.wants_gradient(*arguments[:5]) else _raw
+        scores = function(*arguments)
         return scores.squeeze(1) if q.dim() == 2 else scores
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         needed = {"query": query, "keys": keys, "v": v}
@@ -82,7 +79,7 @@ class _AdditiveScores(torch.autograd.Function):
         return _raw(*arguments)
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("additive_scores")
     def backward(ctx: Any, grad_scores: Any) -> Any:
         found = _raw_backward(grad_scores, *ctx.saved_tensors)
         return *attention.gradients(ctx.saved_tensors[:5], found), None, None
@@ -106,5 +103,5 @@ def fake_gradients(query: Tensor, keys: Tensor, v: Tensor, features: Any, featur
 
     B, Q, T, D = *query.shape[:2], *keys.shape[1:]
     if features is None:
-        return empty(query.shape), empty(keys.shape), empty(v.shape), empty((0, Q, T, 0)), empty((0, D))
+        return empty(query.shape), empty(keys.shape), empty(v.shape), empty((B, Q, T, 0)), empty((0, D))
     return empty(query.shape), empty(keys.shape), empty(v.shape), empty(features.shape), empty(feature_weight.shape)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from s2sfast.types import AttentionOutput
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def first_derivative_of(op: str) -> Callable[[Callable], Callable]:
+    """Of a backward that is not itself differentiable: that it is asked for a graph is an error. (With
+    once_differentiable alone the gradient would be a constant to whoever differentiates it.)"""
+
+    def decorate(backward: Callable) -> Callable:
+        once = once_differentiable(backward)
+
+        def run(ctx: Any, *gradients: Any) -> Any:
+            if not torch.compiler.is_compiling() and torch.is_grad_enabled():
+                raise RuntimeError(
+                    f"{op}: expected a first derivative; got create_graph=True, and it has no second one: "
+                    f"s2sfast.reference.{op} has"
+                )
+            return once(ctx, *gradients)
+
+        return run
+
+    return decorate
 
 
 def promoted(query: Tensor, *others: Any) -> tuple[Any, ...]:

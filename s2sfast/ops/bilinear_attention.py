@@ -29,8 +29,8 @@ def bilinear_attention(
             bfloat16 or float16; sums are in float32, or float64 for float64.
         keys: ``(B, T, D)`` in the dtype of the query.
         values: ``(B, T, E)`` in that dtype; None: the keys.
-        weight: ``(C, D)`` in that dtype. Of a ``torch.nn.Linear`` for the keys, ``linear.weight``; of one for the query,
-            ``linear.weight.T``.
+        weight: ``(C, D)`` in that dtype. Of a ``torch.nn.Linear`` for the keys, ``linear.weight``; of one for the
+            query, ``linear.weight.T``.
         mask: ``(B, T)`` or ``(B, Q, T)`` bool, True = may be attended to.
         lengths: ``(B,)`` int32 or int64 in [0, T]: positions from there on are masked. With a mask, both hold.
         need_weights: False: the weights are not returned.
@@ -56,7 +56,7 @@ def bilinear_attention(
         q, keys, values, weight = attention.promoted(query, keys, values, weight)
         _check(q, keys, weight)
         real = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        projected = attention.with_queries(q).to(real) @ weight.to(real)
+        projected = (attention.with_queries(q).to(real) @ weight.to(real)).to(real)  # autocast multiplies in half
         context, weights = attend(projected, keys, values, 1.0, mask, lengths, True)
         return attention.output(q, context, weights, need_weights)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -69,9 +68,7 @@ def cosine_attention(
     try:
         q, keys, values, strength = attention.promoted(query, keys, values, strength)
         if eps_mode not in _EPS_MODES:
-            raise ValueError(
-                f"cosine_attention: expected eps_mode to be clamp, sqrt or product; got {eps_mode!r}"
-            )
+            raise ValueError(f"cosine_attention: expected eps_mode to be clamp, sqrt or product; got {eps_mode!r}")
         queries = attention.with_queries(q)
         per_query, scale = _strength(strength, queries, q.dim() == 2)
         options = (scale, eps, _EPS_MODES[eps_mode], mask, lengths)
@@ -90,13 +87,11 @@ def _strength(strength: float | Tensor, query: Tensor, single: bool) -> tuple[Te
     if not isinstance(strength, Tensor):
         return None, float(strength)
     if strength.dim() == 0:
-        return strength.expand(query.shape[:2]), 1.0
-    wanted = query.shape[:1] if single else query.shape[:2]
-    if strength.shape != wanted:
-        letters = f"(B,)=({wanted[0]},)" if single else f"(B, Q)=({wanted[0]}, {wanted[1]})"
-        raise ValueError(f"cosine_attention: expected strength {letters}; got {tuple(strength.shape)}")
-    if strength.dtype != query.dtype:
-        raise ValueError("cosine_attention: expected strength in the dtype of query; got another dtype")
+        return strength.expand(query.shape[:-1]), 1.0
+    if strength.dim() != (1 if single else 2):
+        raise ValueError(
+            f"cosine_attention: expected strength {'(B,)' if single else '(B, Q)'}; got {tuple(strength.shape)}"
+        )
     return (strength.unsqueeze(1) if single else strength), 1.0
 
 
@@ -110,7 +105,7 @@ class _CosineAttention(torch.autograd.Function):
         return context, weights
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("cosine_attention")
     def backward(ctx: Any, grad_context: Any, grad_weights: Any) -> Any:
         query, keys, values, strength, mask, lengths, weights = ctx.saved_tensors
         grad_context = attention.context_gradient(grad_context, weights, keys if values is None else values)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
 from s2sfast.ops import attention
@@ -82,7 +81,7 @@ def attend(
     lengths: Tensor | None,
     projected: bool,
 ) -> tuple[Tensor, Tensor]:
-    """(context, weights); with `projected` for bilinear_attention, whose query comes in the dtype of the computation."""
+    """(context, weights). `projected`: for bilinear_attention, whose query is in the dtype of the computation."""
     if attention.wants_gradient(query, keys, values):
         return _DotAttention.apply(query, keys, values, scale, mask, lengths, projected)
     return _raw(query, keys, values, scale, mask, lengths, projected)
@@ -99,7 +98,7 @@ class _DotAttention(torch.autograd.Function):
         return context, weights
 
     @staticmethod
-    @once_differentiable
+    @attention.first_derivative_of("dot_attention")
     def backward(ctx: Any, grad_context: Any, grad_weights: Any) -> Any:
         query, keys, values, mask, lengths, weights = ctx.saved_tensors
         grad_context = attention.context_gradient(grad_context, weights, keys if values is None else values)

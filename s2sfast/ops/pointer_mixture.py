@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
-from s2sfast.ops.attention import promoted, wants_gradient
+from s2sfast.ops.attention import first_derivative_of, promoted, wants_gradient
 from s2sfast.ops.pointer import diagnosis, no_graph, real_of
 
 _raw = torch.ops.s2sfast.pointer_mixture.default
@@ -25,7 +24,7 @@ class _Mixture(torch.autograd.Function):
         return log_probs
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_of("pointer_mixture")
     def backward(ctx: Any, grad: Tensor) -> tuple:
         vocab, weights, gate = _raw_backward(grad, *ctx.saved_tensors)
         return vocab, weights, None, gate, None

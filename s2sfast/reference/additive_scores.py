@@ -34,7 +34,9 @@ def scores_of(given: Arguments, v: Tensor, features: Tensor | None, feature_weig
         raise ValueError(f"{given.op}: expected features and feature_weight together; got one of them")
     if features is not None and feature_weight is not None:
         given.expect(
-            feature_weight.dim() == 2 and feature_weight.shape[1] == D, f"feature_weight (C, D)=(C, {D})", feature_weight
+            feature_weight.dim() == 2 and feature_weight.shape[1] == D,
+            f"feature_weight (C, D)=(C, {D})",
+            feature_weight,
         )
         for name, value in (("features", features), ("feature_weight", feature_weight)):
             given.expect_like_query(name, value)

@@ -1,7 +1,7 @@
 """What the attentions share: which positions are attended to, and what becomes of their scores.
 
-A masked pair of query and position is computed on zeros instead of what stands there, so that not even a NaN reaches an
-output or a gradient. That takes O(B Q T D) memory, which the fast ops do not.
+A masked pair of query and position is computed on zeros (or ones) instead of what stands there, so that not even a NaN
+reaches an output or a gradient. That takes O(B Q T D) memory, which the fast ops do not.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class Arguments:
         wanted = f"(B, {letter})=({B}, {width})" if self.single else f"(B, Q, {letter})=({B}, Q, {width})"
         self.expect(query.shape[0] == B and query.shape[-1] == width, f"query {wanted}", query)
         if values is not None:
-            self.expect(
-                values.dim() == 3 and values.shape[:2] == (B, T), f"values (B, T, E)=({B}, {T}, E)", values
-            )
+            self.expect(values.dim() == 3 and values.shape[:2] == (B, T), f"values (B, T, E)=({B}, {T}, E)", values)
         for name, value in (("query", query), ("keys", keys), ("values", values)):
             if value is not None:
                 self.expect_like_query(name, value)
@@ -112,9 +110,9 @@ class Arguments:
             allowed = allowed & (torch.arange(T, device=lengths.device) < lengths[:, None])[:, None]
         return allowed
 
-    def pairs(self, rows: Tensor) -> Tensor:
-        """(B, Q, T, W) of (B, Q, 1, W) or (B, 1, T, W) rows, 0 at masked pairs."""
-        return rows.expand(*self.allowed.shape, rows.shape[-1]).masked_fill(~self.allowed[..., None], 0)
+    def pairs(self, rows: Tensor, instead: float = 0) -> Tensor:
+        """(B, Q, T, W) of (B, Q, 1, W) or (B, 1, T, W) rows, `instead` at masked pairs."""
+        return rows.expand(*self.allowed.shape, rows.shape[-1]).masked_fill(~self.allowed[..., None], instead)
 
     def attend(self, scores: Tensor, need_weights: bool) -> AttentionOutput:
         """softmax over the positions that are attended to, and the values in these proportions."""

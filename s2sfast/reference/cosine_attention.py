@@ -28,11 +28,10 @@ def cosine_attention(
     check_eps("cosine_attention", eps, eps_mode)
     if isinstance(strength, Tensor):
         given.expect_like_query("strength", strength)
-        if strength.dim():
-            strength = given.per_query("strength", strength)[..., None]
-        else:
-            strength = given.real(strength)
-    similarity = cosine(given.pairs(given.query[:, :, None]), given.pairs(given.keys[:, None]), eps, eps_mode)
+        strength = given.per_query("strength", strength)[..., None] if strength.dim() else given.real(strength)
+    # Ones where masked: with eps=0 a vector of zeros has no cosine.
+    query_pairs, key_pairs = given.pairs(given.query[:, :, None], 1), given.pairs(given.keys[:, None], 1)
+    similarity = cosine(query_pairs, key_pairs, eps, eps_mode)
     return given.attend(strength * similarity, need_weights)
 
 

@@ -32,7 +32,13 @@ from tests.machine import SCHEDULES
 CSRC = simulated.ROOT / "csrc"
 BARRIER = re.compile(r"__sync(?:threads|warp)\([^()]*\);")
 ARCH = 90
-TESTS = ("tests/cuda/test_device.py", "tests/test_beam_topk.py", "tests/test_backtrace.py", "tests/test_ops.py")
+TESTS = (
+    "tests/cuda/test_device.py",
+    "tests/cuda/test_attention_device.py",
+    "tests/test_beam_topk.py",
+    "tests/test_backtrace.py",
+    "tests/test_ops.py",
+)
 
 REDUNDANT: dict[str, str] = {}
 """By the barrier's name (`Barrier.name`): why it may be taken out unnoticed, and why it is there."""

@@ -25,7 +25,7 @@ from tests.ptx.build import BuildError, find_nvcc
 from tests.ptx.translator import PtxError
 
 OPS = ("tests/test_ops.py", "tests/test_beam_topk.py", "tests/test_backtrace.py", "tests/test_pointer.py", "tests/cuda")
-SEARCH = ("tests/search",)
+SEARCH, GRADIENTS = ("tests/search",), ("tests/test_gradients.py",)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ class Outcome:
 
 
 def runs() -> list[Run]:
-    """The search is the same Python on every machine: it goes along once, the longest run first."""
+    """The search is the same Python on every machine: it goes along once, the longest run first. So do the gradients of
+    the table, since tests/cuda/test_attention_device.py has its own for every machine."""
     software = [f"simulated:{arch}:{schedule}{seed(schedule)}" for arch in simulated.ARCHS for schedule in SCHEDULES]
-    real = [Run("cuda", (*OPS, *SEARCH))] if torch.cuda.is_available() else []
-    return [*real, Run("simulated:90:forward", SEARCH), *(Run(machine, OPS) for machine in software)]
+    real = [Run("cuda", (*OPS, *SEARCH, *GRADIENTS))] if torch.cuda.is_available() else []
+    once = [Run("simulated:90:forward", SEARCH), Run("simulated:90:reverse", GRADIENTS)]
+    return [*real, *once, *(Run(machine, OPS) for machine in software)]
 
 
 def seed(schedule: str) -> str:

@@ -10,11 +10,14 @@ from s2sfast import _ops
 from tests.cuda import mutants, simulated
 from tests.sass.tools import run
 
-POINTER = [op + way for op in ("pointer_mixture", "pointer_nll") for way in ("", "_backward")]
+DIFFERENTIABLE = (
+    "dot_attention", "cosine_attention", "additive_attention", "additive_scores", "pointer_mixture", "pointer_nll",
+)  # fmt: skip
+OPS = ("beam_topk", "beam_topk_out", "backtrace", *(op + way for op in DIFFERENTIABLE for way in ("", "_backward")))
 BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")
 
 
-@pytest.mark.parametrize("op", ["beam_topk", "beam_topk_out", "backtrace", *POINTER])
+@pytest.mark.parametrize("op", OPS)
 def test_every_op_is_registered_for_both_devices(op):
     for key in ("CPU", "CUDA"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"s2sfast::{op}", key)

@@ -1,5 +1,5 @@
 // The elementary functions of one build, and the conversions of numbers.h, against long double. S2SFAST_EXHAUSTIVE=1
-// takes exp at every float instead of every 97th.
+// takes exp and tanh at every float instead of every 97th.
 #include <algorithm>
 #include <bit>
 #include <cfloat>
@@ -18,8 +18,10 @@ namespace {
 
 constexpr float kInf = INFINITY, kNan = NAN;
 
+using Function = decltype(&baseline::vector_exp);
+
 struct Build {
-  decltype(&baseline::vector_exp) exp;
+  Function exp, tanh;
   decltype(&baseline::vector_exp_double) exp_double;
   decltype(&baseline::vector_max) max;
   decltype(&baseline::vector_sum) sum;
@@ -30,14 +32,15 @@ Build build_of(Isa isa) {
   switch (isa) {
 #ifdef __x86_64__
     case Isa::avx512:
-      return {avx512::vector_exp, avx512::vector_exp_double, avx512::vector_max, avx512::vector_sum,
-              avx512::vector_dot};
+      return {avx512::vector_exp, avx512::vector_tanh, avx512::vector_exp_double,
+              avx512::vector_max, avx512::vector_sum,  avx512::vector_dot};
     case Isa::avx2:
-      return {avx2::vector_exp, avx2::vector_exp_double, avx2::vector_max, avx2::vector_sum, avx2::vector_dot};
+      return {avx2::vector_exp, avx2::vector_tanh, avx2::vector_exp_double,
+              avx2::vector_max, avx2::vector_sum,  avx2::vector_dot};
 #endif
     default:
-      return {baseline::vector_exp, baseline::vector_exp_double, baseline::vector_max, baseline::vector_sum,
-              baseline::vector_dot};
+      return {baseline::vector_exp, baseline::vector_tanh, baseline::vector_exp_double,
+              baseline::vector_max, baseline::vector_sum,  baseline::vector_dot};
   }
 }
 
@@ -72,9 +75,7 @@ void check_exp_double(const Build& build, Isa isa) {
   }
 }
 
-// --- exp -------------------------------------------------------------------------------------------
-
-constexpr long double kExpBound = 1.01L;  // ulp, where the result is normal; exp.h says so too
+// --- functions over all floats -----------------------------------------------------------------------
 
 // Distance in units in the last place of the exact number; infinity stands for 2^128, where float32 overflows.
 long double ulps(float got, long double exact) {
@@ -82,6 +83,65 @@ long double ulps(float got, long double exact) {
   const long double number = got == kInf ? 0x1p128L : static_cast<long double>(got);
   return std::ldexp(std::fabs(number - exact), 23 - std::max(std::ilogb(exact), -126));
 }
+
+struct Worst {
+  long double ulp = 0;
+  float x = 0;
+  void take(long double error, float at) {
+    if (error > ulp) *this = {error, at};
+  }
+};
+
+template <class Errors>
+void check_at(Function function, const std::vector<float>& x, Errors& errors) {
+  std::vector<float> y(x.size());
+  function(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  for (size_t i = 0; i < x.size(); ++i) errors.add(x[i], y[i]);
+}
+
+template <class Errors>
+void check_over_all_floats(Function function, Errors& errors) {
+  const char* exhaustive = std::getenv("S2SFAST_EXHAUSTIVE");
+  const uint64_t stride = exhaustive && std::string_view(exhaustive) == "1" ? 1 : 97;
+  std::vector<float> x;
+  for (uint64_t bits = 0; bits < uint64_t{1} << 32;) {
+    x.clear();
+    for (; x.size() < 4096 && bits < uint64_t{1} << 32; bits += stride)
+      x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+    check_at(function, x, errors);
+  }
+}
+
+// Zeros, infinities, NaNs, and the 2000 floats on either side of each point.
+std::vector<float> special_floats(const std::vector<float>& points) {
+  std::vector<float> x = {0.0f, -0.0f, kInf, -kInf, kNan, -kNan, FLT_MAX, -FLT_MAX};
+  for (float point : points) {
+    float up = point, down = point;
+    x.push_back(point);
+    for (int i = 0; i < 2000; ++i) {
+      x.push_back(up = std::nextafter(up, kInf));
+      x.push_back(down = std::nextafter(down, -kInf));
+    }
+  }
+  return x;
+}
+
+void check_writes_n_and_no_more(Function function, const char* name) {
+  std::vector<float> all(70), y(70);
+  for (int i = 0; i < 70; ++i) all[i] = static_cast<float>(i) * 0.37f - 20;
+  function(all.data(), y.data(), 70);
+  for (int n = 0; n <= 70; ++n) {
+    const std::vector<float> x(all.begin(), all.begin() + n);
+    std::vector<float> out(n + 1, -1.0f);
+    function(x.data(), out.data(), n);
+    for (int i = 0; i < n; ++i) check_same(out[i], y[i], name, " in an array of ", n, ", at ", i);
+    check_same(out[n], -1.0f, name, ": what stands behind an array of ", n);
+  }
+}
+
+// --- exp -------------------------------------------------------------------------------------------
+
+constexpr long double kExpBound = 1.01L;  // ulp, where the result is normal; exp.h says so too
 
 class ExpErrors {
  public:
@@ -103,14 +163,6 @@ class ExpErrors {
   }
 
  private:
-  struct Worst {
-    long double ulp = 0;
-    float x = 0;
-    void take(long double error, float at) {
-      if (error > ulp) *this = {error, at};
-    }
-  };
-
   void add_normal(float x, float got, long double exact) {
     const long double error = ulps(got, exact);
     normal_.take(error, x);
@@ -127,64 +179,66 @@ class ExpErrors {
   Worst normal_, subnormal_;
 };
 
-void check_exp_of(const Build& build, const std::vector<float>& x, ExpErrors& errors) {
-  std::vector<float> y(x.size());
-  build.exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
-  for (size_t i = 0; i < x.size(); ++i) errors.add(x[i], y[i]);
-}
-
-void check_exp_over_all_floats(const Build& build, uint64_t stride, ExpErrors& errors) {
-  std::vector<float> x;
-  for (uint64_t bits = 0; bits < uint64_t{1} << 32;) {
-    x.clear();
-    for (; x.size() < 4096 && bits < uint64_t{1} << 32; bits += stride)
-      x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
-    check_exp_of(build, x, errors);
-  }
-}
-
-// Every float near the places where something changes, or is worst.
-void check_exp_around_special_points(const Build& build, ExpErrors& errors) {
-  std::vector<float> x = {0.0f, -0.0f, kInf, -kInf, kNan, -kNan, FLT_MAX, -FLT_MAX};
-  constexpr float points[] = {
-      0.0f,        FLT_MIN, -FLT_MIN,     0x1p-24f,    -0x1p-24f, 0.346573590f, -0.346573590f, 1.0f,
-      -1.0f,       88.0f,   88.722839f,   89.0f,       -87.0f,    -87.336548f,  -88.0f,        -103.27893f,
-      -103.97208f, -104.0f, -27.3791351f, 5.19933558f, -5.86065f, 59.2974052f,  // the largest errors of all floats
-  };
-  for (float point : points) {
-    float up = point, down = point;
-    x.push_back(point);
-    for (int i = 0; i < 2000; ++i) {
-      x.push_back(up = std::nextafter(up, kInf));
-      x.push_back(down = std::nextafter(down, -kInf));
-    }
-  }
-  check_exp_of(build, x, errors);
-}
-
-void check_exp_writes_n_and_no_more(const Build& build) {
-  std::vector<float> all(70), y(70);
-  for (int i = 0; i < 70; ++i) all[i] = static_cast<float>(i) * 0.37f - 20;
-  build.exp(all.data(), y.data(), 70);
-  for (int n = 0; n <= 70; ++n) {
-    const std::vector<float> x(all.begin(), all.begin() + n);
-    std::vector<float> out(n + 1, -1.0f);
-    build.exp(x.data(), out.data(), n);
-    for (int i = 0; i < n; ++i) check_same(out[i], y[i], "exp in an array of ", n, ", at ", i);
-    check_same(out[n], -1.0f, "what stands behind an array of ", n);
-  }
-}
+// Where something changes, or is worst.
+const std::vector<float> kExpPoints = {
+    0.0f,        FLT_MIN, -FLT_MIN,     0x1p-24f,    -0x1p-24f, 0.346573590f, -0.346573590f, 1.0f,
+    -1.0f,       88.0f,   88.722839f,   89.0f,       -87.0f,    -87.336548f,  -88.0f,        -103.27893f,
+    -103.97208f, -104.0f, -27.3791351f, 5.19933558f, -5.86065f, 59.2974052f,  // the largest errors of all floats
+};
 
 void check_exp(const Build& build, Isa isa) {
-  const char* exhaustive = std::getenv("S2SFAST_EXHAUSTIVE");
   ExpErrors errors;
-  check_exp_around_special_points(build, errors);
-  check_exp_over_all_floats(build, exhaustive && std::string_view(exhaustive) == "1" ? 1 : 97, errors);
+  check_at(build.exp, special_floats(kExpPoints), errors);
+  check_over_all_floats(build.exp, errors);
   errors.print(kIsaNames[static_cast<int>(isa)]);
-  check_exp_writes_n_and_no_more(build);
+  check_writes_n_and_no_more(build.exp, "exp");
   float zero = 0, one = 0;
   build.exp(&zero, &one, 1);
   check_same(one, 1.0f, "exp(0)");
+}
+
+// --- tanh ------------------------------------------------------------------------------------------
+
+constexpr long double kTanhBound = 6.1L;  // ulp; with fma 5.6
+
+class TanhErrors {
+ public:
+  explicit TanhErrors(Function tanh) : tanh_(tanh) {}
+
+  void add(float x, float got) {
+    ++count_;
+    if (std::isnan(x)) return check(std::isnan(got), "tanh of NaN: got ", got);
+    const float opposite = -x;
+    float mirrored = 0;
+    tanh_(&opposite, &mirrored, 1);
+    check(mirrored == -got, "tanh(", -x, "): expected ", -got, "; got ", mirrored);
+    if (x == 0) return check(got == 0, "tanh(", x, "): expected 0; got ", got);
+    const long double exact = std::tanh(static_cast<long double>(x)), error = ulps(got, exact);
+    check(std::fabs(got) <= 1, "tanh(", x, "): expected at most 1; got 1+", std::fabs(got) - 1);
+    (std::fabs(x) < FLT_MIN ? subnormal_ : normal_).take(error, x);
+    check(error <= kTanhBound, "tanh(", x, "): expected ", exact, "; got ", got, ", off by ", error, " ulp");
+  }
+
+  void print(const char* isa) const {
+    std::cout << isa << ": tanh at " << count_ << " floats; largest error " << normal_.ulp << " ulp at x=" << normal_.x
+              << ", " << subnormal_.ulp << " ulp at x=" << subnormal_.x << " where subnormal\n";
+  }
+
+ private:
+  Function tanh_;
+  int64_t count_ = 0;
+  Worst normal_, subnormal_;
+};
+
+void check_tanh(const Build& build, Isa isa) {
+  TanhErrors errors(build.tanh);
+  check_at(build.tanh,
+           special_floats({0.0f, FLT_MIN, -FLT_MIN, 0x1p-12f, -0x1p-12f, 0.5493061443f, 1.0f, -1.0f, 8.6f, -8.6f,
+                           9.0109131f, 20.0f, -20.0f}),
+           errors);
+  check_over_all_floats(build.tanh, errors);
+  errors.print(kIsaNames[static_cast<int>(isa)]);
+  check_writes_n_and_no_more(build.tanh, "tanh");
 }
 
 // --- max, sum, dot ----------------------------------------------------------------------------------
@@ -356,6 +410,7 @@ int main(int argc, char** argv) {
   const Build build = build_of(isa);
   check_exp(build, isa);
   check_exp_double(build, isa);
+  check_tanh(build, isa);
   check_max(build);
   check_sum_and_dot(build);
   check_sixteen_bits();

@@ -176,7 +176,8 @@ def included(dependencies: Path) -> list[Path]:
     """What a depfile of the last run lists."""
     if not dependencies.exists():
         return []
-    _, _, files = dependencies.read_text().replace("\\\n", " ").partition(": ")  # g++: no space before; nvcc: one
+    # nvcc puts a space before the colon, g++ none.
+    _, _, files = dependencies.read_text().replace("\\\n", " ").partition(": ")
     return [Path(file) for file in shlex.split(files)]
 
 
