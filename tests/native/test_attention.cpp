@@ -207,8 +207,8 @@ void check_cosine(const Problem& p) {
   const AttentionSizes& s = p.sizes;
   Floats scores(p.pairs(), NAN), query_squares(s.sentences * s.queries, NAN),
       key_squares(s.sentences * s.positions, NAN);
-  const CosineSquares<float> of_query{p.query_rows(), s.queries, query_squares.data()};
-  const CosineSquares<float> of_keys{p.key_rows(), s.positions, key_squares.data()};
+  const CosineSquares<float> of_query{p.query_rows(), s.sentences, s.queries, query_squares.data()};
+  const CosineSquares<float> of_keys{p.key_rows(), s.sentences, s.positions, key_squares.data()};
   const AttentionDots<float> dots{s, p.mask(), 1.0, p.query_rows(), p.key_rows(), 0.0f, scores.data()};
   const CosineInputs<float> in{s,       p.mask(), CosineEps::product,   0.5,
                                nullptr, 2.0,      query_squares.data(), key_squares.data()};
