@@ -151,7 +151,7 @@ def measure(
     except (RuntimeError, KeyError) as error:
         left_out[GRAPH] = f"failed: {' '.join(str(error).split())[:120]}"
     else:
-        contestants.check(answer, truth, f"{op.name}, {GRAPH}")
+        contestants.check(answer, truth, f"{op.name}, {GRAPH}", op)
     rows = []
     for cache, timer, sample in (("warm", device.warm, 2e-3), ("flushed", device.flushed, FLUSHED_SAMPLE)):
         options = {"threads": 1, "budget": budget / 2, "rounds": 15, "sample": sample}
