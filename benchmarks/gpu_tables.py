@@ -78,10 +78,8 @@ def _projected(gpu_name: str, op: str, sizes: dict[str, int]) -> str:
         kernels = projection_sass.load()["kernels"]
     except SystemExit:
         return "-"  # of other code; `python -m benchmarks.report --check` says so
-    if gpu is None:
-        return "-"
-    found = step(gpu, kernels, **sizes) if op == "beam_topk" else walk(gpu, kernels, **sizes)
-    return seconds(found.total)
+    model = {"beam_topk": step, "backtrace": walk}.get(op)
+    return "-" if gpu is None or model is None else seconds(model(gpu, kernels, **sizes).total)
 
 
 def _left_out(entries: list[dict[str, str]]) -> str:

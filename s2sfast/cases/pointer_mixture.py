@@ -27,7 +27,7 @@ def bytes_moved(*, R: int, V: int, T: int, S: int) -> int:
 # --- rivals ----------------------------------------------------------------------------------------------
 
 
-def eager(
+def eager_log_space(
     vocab_logits: Tensor,
     copy_weights: Tensor,
     source_ids: Tensor,
@@ -45,7 +45,7 @@ def eager(
     return out.scatter_(1, ids, torch.logaddexp(out.gather(1, ids), copied))
 
 
-def eager_usual(
+def eager(
     vocab_logits: Tensor,
     copy_weights: Tensor,
     source_ids: Tensor,
@@ -53,11 +53,11 @@ def eager_usual(
     *,
     extended_size: int | None = None,
 ) -> Tensor:
-    """What most write: scale the softmax, scatter_add the attention, log (ids must not be negative)."""
+    """What most write, in place: scale the softmax, scatter_add the attention, log (ids must not be negative)."""
     R, V = vocab_logits.shape
     p = p_gen_logit.sigmoid()[:, None]
     size = V if extended_size is None else extended_size
-    probabilities = pad(p * vocab_logits.softmax(-1), (0, size - V))
+    probabilities = pad(vocab_logits.softmax(-1).mul_(p), (0, size - V))
     return probabilities.scatter_add_(1, pointer.rows_of_ids(source_ids, R), (1 - p) * copy_weights).log_()
 
 
@@ -115,5 +115,5 @@ OP = Op(
     bytes_moved=bytes_moved,
     tolerance=pointer.TOLERANCE,
     differentiable=pointer.DIFFERENTIABLE,
-    rivals={"eager": eager, "eager_usual": eager_usual},
+    rivals={"eager": eager, "eager_log_space": eager_log_space},
 )
