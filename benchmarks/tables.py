@@ -7,8 +7,16 @@ from typing import Any
 from benchmarks.aims import verdicts
 from benchmarks.results import NOT_RIVALS, Results, Row, best_rival, where
 
-HEADLINES = ("B1-K1-V1k", "B1-K5-V32k", "B8-K5-V32k", "B1-K5-V256k", "B1-K50-V32k")
-"""Cases of beam_topk that the README shows."""
+HEADLINES = (
+    *(("beam_topk", case) for case in ("B1-K1-V1k", "B1-K5-V32k", "B8-K5-V32k", "B1-K5-V256k", "B1-K50-V32k")),
+    ("dot_attention", "B1-Q5-T64-D512"),
+    ("cosine_attention", "B16-Q5-T64-D512"),
+    ("additive_attention", "B16-Q5-T64-D512"),
+    ("additive_attention", "B16-Q64-T64-D512"),
+    ("additive_attention", "B16-Q256-T256-D512"),
+    ("pointer_nll", "R800-V50k-T100"),
+)
+"""What the README shows."""
 
 HOW = """\
 Contestants take turns, round by round, so that a noisy minute hits all of them alike. One thread is timed by the CPU
@@ -197,13 +205,14 @@ def _us(row: dict[str, Any]) -> str:
 
 def short(results: Results) -> str:
     lines = []
-    for case in HEADLINES:
-        rows = results.of("beam_topk", 1).get(case, {})
+    for op, case in HEADLINES:
+        rows = results.of(op, 1).get(case, {})
         rival = best_rival(rows)
         if "fast" in rows and rival is not None:
             ours, theirs = rows["fast"].median, rival.median
             other = f"{seconds(theirs)} ({rival.provider})"
-            lines.append([f"`beam_topk` {case}", seconds(ours), other, times(theirs / ours)])
+            way = ", forward and back" if rows["fast"].info.get("training") else ""
+            lines.append([f"`{op}` {case}{way}", seconds(ours), other, times(theirs / ours)])
     steps = {row["provider"]: row for row in reversed(results.extra("search_overhead")) if row["batch"] == 1}
     if {"s2sfast, hf", "transformers"} <= set(steps):
         ours, theirs = (steps[name]["median"] for name in ("s2sfast, hf", "transformers"))
@@ -214,7 +223,8 @@ def short(results: Results) -> str:
     machine, torch = at["machine"], at["versions"]["torch"]
     note = (
         f"Median, one thread, float32, {machine['cpu']} ({machine['isa']}), torch {torch}, commit "
-        f"{at['commit']['id'][:10]}. B sentences, K beams, V words. All of them, losses included: "
+        f"{at['commit']['id'][:10]} and later. B sentences, K beams, V words, Q queries, T "
+        "positions. All of them, losses included: "
         "[docs/benchmarks.md](docs/benchmarks.md)."
     )
     return table(["", "s2sfast", "best rival", "faster by"], lines) + "\n\n" + note
