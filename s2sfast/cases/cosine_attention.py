@@ -90,7 +90,6 @@ OP = Op(
     dtypes=tuple(attention.TOLERANCE),
     bytes_moved=attention.bytes_moved,
     tolerance=attention.TOLERANCE,
-    by_matmul=attention.by_matmul,
     differentiable=("query", "keys", "values", "strength"),
     rivals={"eager": eager, "eager_usual": eager_usual},
 )
