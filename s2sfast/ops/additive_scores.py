@@ -96,7 +96,7 @@ def _(grad_scores, query, keys, v, features, feature_weight, mask, lengths):
 
 
 def fake_gradients(query: Tensor, keys: Tensor, v: Tensor, features: Any, feature_weight: Any) -> tuple[Tensor, ...]:
-    real = torch.float64 if keys.dtype == torch.float64 else torch.float32
+    real = attention.real_of(keys.dtype)
 
     def empty(size: Any) -> Tensor:
         return keys.new_empty(size, dtype=real)

@@ -12,6 +12,11 @@ from torch.autograd.function import once_differentiable
 from s2sfast.types import AttentionOutput
 
 
+def real_of(dtype: torch.dtype) -> torch.dtype:
+    """What numbers of a dtype are computed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def wants_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -85,10 +90,9 @@ def context_gradient(given: Tensor | None, weights: Tensor, values: Tensor) -> T
 
 
 def fake_forward(query: Tensor, keys: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor]:
-    real = torch.float64 if keys.dtype == torch.float64 else torch.float32
     width = (keys if values is None else values).shape[2]
     context = keys.new_empty((query.shape[0], query.shape[1], width))
-    return context, keys.new_empty((query.shape[0], query.shape[1], keys.shape[1]), dtype=real)
+    return context, keys.new_empty((query.shape[0], query.shape[1], keys.shape[1]), dtype=real_of(keys.dtype))
 
 
 def fake_gradients(weights: Tensor, query: Tensor, keys: Tensor, values: Tensor | None) -> tuple[Tensor, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from s2sfast.ops import attention
@@ -55,7 +54,7 @@ def bilinear_attention(
     try:
         q, keys, values, weight = attention.promoted(query, keys, values, weight)
         _check(q, keys, weight)
-        real = torch.float64 if keys.dtype == torch.float64 else torch.float32
+        real = attention.real_of(keys.dtype)
         projected = (attention.with_queries(q).to(real) @ weight.to(real)).to(real)  # autocast multiplies in half
         context, weights = attend(projected, keys, values, 1.0, mask, lengths, True)
         return attention.output(q, context, weights, need_weights)

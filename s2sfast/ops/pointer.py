@@ -17,11 +17,6 @@ def no_graph(*names: str) -> None:
         _library.impl(name, torch.library.fallthrough_kernel, "Autograd")
 
 
-def real_of(dtype: torch.dtype) -> torch.dtype:
-    """What numbers of a dtype are computed in."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def diagnosis(op: str, error: Exception, tensors: dict[str, Any], name: str, integer: Any) -> Exception:
     """What is wrong with the types of the arguments, if it is that; else the error itself."""
     found = attention.diagnosis(op, error, tensors, {})

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from s2sfast import _native  # noqa: F401  registers torch.ops.s2sfast
-from s2sfast.ops.attention import first_derivative_of, promoted, wants_gradient
-from s2sfast.ops.pointer import diagnosis, no_graph, real_of
+from s2sfast.ops.attention import first_derivative_of, promoted, real_of, wants_gradient
+from s2sfast.ops.pointer import diagnosis, no_graph
 
 _raw = torch.ops.s2sfast.pointer_nll.default
 _raw_backward = torch.ops.s2sfast.pointer_nll_backward.default
