@@ -9,11 +9,11 @@
 namespace s2sfast {
 
 template <class T>
-AttentionRows<const T> rows_of(const Tensor& t) {
+Rows<const T> rows_of(const Tensor& t) {
   return {in<T>(t), t.size(2), t.stride(0), t.stride(1)};
 }
 template <class T>
-AttentionRows<T> new_rows_of(const Tensor& t) {
+Rows<T> new_rows_of(const Tensor& t) {
   return {out<T>(t), t.size(2), t.stride(0), t.stride(1)};
 }
 
@@ -75,15 +75,15 @@ class AttentionArguments {
   const Tensor& like() const { return device_; }
 
   template <class T>
-  AttentionRows<const Real<T>> query() const {
+  Rows<const Real<T>> query() const {
     return rows_of<Real<T>>(query_);
   }
   template <class T>
-  AttentionRows<const T> keys() const {
+  Rows<const T> keys() const {
     return rows_of<T>(keys_);
   }
   template <class T>
-  AttentionRows<const T> values() const {
+  Rows<const T> values() const {
     return rows_of<T>(values_);
   }
 

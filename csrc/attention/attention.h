@@ -15,19 +15,12 @@
 #include "common/cpu/isa.h"
 #include "common/cuda/fault.h"
 #include "common/numbers.h"
+#include "common/rows.h"
 
 namespace s2sfast {
 
 struct AttentionSizes {
   int64_t sentences, queries, positions;
-};
-
-// (B, rows, width); the numbers of a row are neighbours. Strides in elements.
-template <class T>
-struct AttentionRows {
-  T* data = nullptr;
-  int64_t width = 0, sentence_stride = 0, row_stride = 0;
-  constexpr T* row(int64_t sentence, int64_t i) const { return data + sentence * sentence_stride + i * row_stride; }
 };
 
 // Which positions a query may attend to: those below the sentence's length that `allowed` does not forbid.
@@ -58,8 +51,8 @@ struct AttentionDots {
   AttentionSizes sizes;
   AttentionMask mask;
   double scale;
-  AttentionRows<const Real<T>> x;
-  AttentionRows<const T> y;
+  Rows<const Real<T>> x;
+  Rows<const T> y;
   Real<T> masked;
   Real<T>* out;
 };
@@ -98,8 +91,8 @@ struct AttentionSum {
   AttentionSizes sizes;
   AttentionMask mask;
   const Real<T>* weights;
-  AttentionRows<const T> y;
-  AttentionRows<Real<T>> out;
+  Rows<const T> y;
+  Rows<Real<T>> out;
 };
 
 // out[t] = sum_q weights[q, t] x[q], or added to it. A piece is a block of positions.
@@ -108,9 +101,9 @@ struct AttentionSpread {
   AttentionSizes sizes;
   AttentionMask mask;
   const R* weights;
-  AttentionRows<const R> x;
+  Rows<const R> x;
   bool add;
-  AttentionRows<R> out;
+  Rows<R> out;
 };
 
 // out[q, t] = in[q, t], 0 where masked. A piece is a query.

@@ -61,7 +61,7 @@ struct SentenceDots {
 
 // out[i][e] += sum_n weights[i][n] rows[n][e] for kVectors vectors of columns; the last has `lanes`.
 template <class R, int kX, int kVectors, class T>
-inline void weighted_rows(const R* const* weights, const int32_t* at, int count, const AttentionRows<T>& rows,
+inline void weighted_rows(const R* const* weights, const int32_t* at, int count, const Rows<T>& rows,
                           int64_t sentence, int64_t column, int64_t lanes, R* const* out) {
   V<R> sums[kX][kVectors];
   const auto lanes_of = [&](int v) { return v == kVectors - 1 ? lanes : kCount<R>; };
@@ -80,7 +80,7 @@ inline void weighted_rows(const R* const* weights, const int32_t* at, int count,
 
 // out[i][begin, end) += sum_n weights[i][at[n]] rows[at[n]]
 template <class R, int kX, class T>
-inline void add_weighted_rows(const R* const* weights, const int32_t* at, int count, const AttentionRows<T>& rows,
+inline void add_weighted_rows(const R* const* weights, const int32_t* at, int count, const Rows<T>& rows,
                               int64_t sentence, int64_t begin, int64_t end, R* const* out) {
   constexpr int kVectors = 4;
   int64_t e = begin;
@@ -195,7 +195,7 @@ void attention_spread(const AttentionSpread<R>& stage, int64_t sentence, int64_t
         column[i] = weights[(first + i) * s.positions + t];
         if (stage.mask.allows(sentence, first + i, t)) attending[count++] = static_cast<int32_t>(i);
       }
-      AttentionRows<const R> rows = stage.x;
+      Rows<const R> rows = stage.x;
       rows.data = rows.row(0, first);
       const R* const all[] = {column};
       add_weighted_rows<R, 1>(all, attending, count, rows, sentence, 0, stage.out.width, &line);

@@ -11,9 +11,9 @@ template <class T>
 struct AttentionDecode {
   AttentionSizes sizes;
   AttentionMask mask;
-  AttentionRows<const Real<T>> query;  // (B, Q, D)
-  AttentionRows<const T> keys;         // (B, T, D)
-  AttentionRows<const T> values;       // (B, T, E)
+  Rows<const Real<T>> query;  // (B, Q, D)
+  Rows<const T> keys;         // (B, T, D)
+  Rows<const T> values;       // (B, T, E)
   Real<T>* context;                    // (B, Q, E)
   Real<T>* weights;                    // (B, Q, T), or null
   void* workspace;                     // of attention_decode_bytes

@@ -20,7 +20,7 @@ enum class CosineEps : int { clamp, sqrt, product };
 // Sums of squares of rows. A piece is a row.
 template <class T>
 struct CosineSquares {
-  AttentionRows<const T> rows;
+  Rows<const T> rows;
   int64_t sentences, rows_per_sentence;
   Real<T>* squares;
 };
@@ -56,7 +56,7 @@ struct CosineBackward {
 // line[i] -= factor[i] row[i], the norm's part of a gradient. A piece is a row.
 template <class T>
 struct CosineCorrect {
-  AttentionRows<const T> rows;
+  Rows<const T> rows;
   int64_t sentences, rows_per_sentence;
   const Real<T>* factors;
   Real<T>* lines;

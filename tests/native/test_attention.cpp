@@ -64,8 +64,8 @@ struct Problem {
     }
     return m;
   }
-  AttentionRows<const float> query_rows() const { return {query.data(), width, sizes.queries * width, width}; }
-  AttentionRows<const float> key_rows() const { return {keys.data(), width, sizes.positions * width, width}; }
+  Rows<const float> query_rows() const { return {query.data(), width, sizes.queries * width, width}; }
+  Rows<const float> key_rows() const { return {keys.data(), width, sizes.positions * width, width}; }
   int64_t pairs() const { return sizes.sentences * sizes.queries * sizes.positions; }
   int64_t pair(int64_t b, int64_t q, int64_t t) const { return (b * sizes.queries + q) * sizes.positions + t; }
   float query_at(int64_t b, int64_t q, int64_t d) const { return query[(b * sizes.queries + q) * width + d]; }
@@ -120,8 +120,8 @@ void check_stages(const Problem& p) {
   const AttentionSizes& s = p.sizes;
   Floats weights(p.pairs(), NAN), context(s.sentences * s.queries * p.width, NAN);
   Floats spread(s.sentences * s.positions * p.width, NAN);
-  const AttentionRows<float> out{context.data(), p.width, s.queries * p.width, p.width};
-  const AttentionRows<float> back{spread.data(), p.width, s.positions * p.width, p.width};
+  const Rows<float> out{context.data(), p.width, s.queries * p.width, p.width};
+  const Rows<float> back{spread.data(), p.width, s.positions * p.width, p.width};
   const AttentionDots<float> dots{s, p.mask(), 0.25, p.query_rows(), p.key_rows(), -INFINITY, weights.data()};
   const AttentionSoftmax<float> softmax{s, p.mask(), weights.data()};
   const AttentionSum<float> sum{s, p.mask(), weights.data(), p.key_rows(), out};

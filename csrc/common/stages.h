@@ -1,0 +1,55 @@
+#pragma once
+// Runs an op as a row of stages: on the CPU piece by piece over torch's threads, on the device launch by launch.
+#include <functional>
+#include <initializer_list>
+
+#include "common/cuda_calls.h"
+#include "common/torch.h"
+
+namespace s2sfast {
+
+struct Stage {
+  int64_t pieces;  // of a sentence
+  std::function<void(int64_t sentence, int64_t begin, int64_t end)> run;
+  std::function<int(CudaTarget)> launch;
+
+  // Of a stage's arguments: `pieces_of`, `run_pieces` and `launch_stage` are found by their type.
+  template <class Arguments>
+  explicit Stage(const Arguments& a)
+      : pieces(pieces_of(a)), run([a](int64_t b, int64_t i, int64_t j) { run_pieces(a, b, i, j); }) {
+    if constexpr (kBuiltWithCuda && requires { launch_stage(a, CudaTarget{}); })
+      launch = [a](CudaTarget target) { return launch_stage(a, target); };
+  }
+};
+
+// Work that one thread does sooner than it could share it, in additions and multiplications.
+inline constexpr double kSerialWork = 500e3;
+
+// Every stage of a sentence after the one before it. A thread takes whole sentences where there are enough, so that
+// what a stage wrote is still in the cache; else the threads share the pieces of every stage. The results are the same.
+inline void run_stages(int64_t sentences, double work, std::initializer_list<Stage> stages) {
+  const int64_t threads = torch::stable::get_num_threads();
+  const auto whole = [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b)
+      for (const Stage& stage : stages) stage.run(b, 0, stage.pieces);
+  };
+  if (threads == 1 || work < kSerialWork) return whole(0, sentences);
+  if (sentences % threads == 0 || sentences >= 4 * threads) return torch::stable::parallel_for(0, sentences, 1, whole);
+  for (const Stage& stage : stages)
+    torch::stable::parallel_for(0, sentences * stage.pieces, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin / std::max<int64_t>(stage.pieces, 1); b * stage.pieces < end; ++b) {
+        const int64_t first = b * stage.pieces;
+        stage.run(b, std::max(begin, first) - first, std::min(end, first + stage.pieces) - first);
+      }
+    });
+}
+
+// Every stage for all sentences, launch by launch.
+inline void launch_stages(const char* op, const Tensor& like, std::initializer_list<Stage> stages) {
+  if constexpr (kBuiltWithCuda) {
+    const CudaCall call(like);
+    for (const Stage& stage : stages) check_launch(op, stage.launch(call.target()));
+  }
+}
+
+}  // namespace s2sfast
