@@ -1,6 +1,6 @@
 """s2sfast: a fast decoding engine for sequence-to-sequence models in PyTorch.
 
-The ops (the attentions, copying, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain
+The ops (the attentions, copying, a Neural Turing Machine's memory, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain
 PyTorch; the searches (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
 """
 
@@ -17,8 +17,13 @@ from s2sfast.ops import (
     backtrace,
     beam_topk,
     bilinear_attention,
+    content_address,
     cosine_attention,
     dot_attention,
+    location_address,
+    memory_read,
+    memory_write,
+    ntm_step,
     pointer_mixture,
     pointer_nll,
 )
@@ -30,7 +35,7 @@ from s2sfast.search import (
     greedy_search,
     rules,
 )
-from s2sfast.types import AttentionOutput, BeamCandidates, Pruning
+from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
 
 _LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
 
@@ -46,6 +51,9 @@ __all__ = [
     "BeamCandidates",
     "BeamResult",
     "LengthPenalty",
+    "NTMActivation",
+    "NTMHead",
+    "NTMStep",
     "Pruning",
     "additive_attention",
     "additive_scores",
@@ -53,11 +61,16 @@ __all__ = [
     "beam_search",
     "beam_topk",
     "bilinear_attention",
+    "content_address",
     "cosine_attention",
     "dot_attention",
     "exhaustive_search",
     "greedy_search",
     "info",
+    "location_address",
+    "memory_read",
+    "memory_write",
+    "ntm_step",
     "pointer_mixture",
     "pointer_nll",
     "reference",

@@ -27,10 +27,24 @@ def bound(op, args, kwargs):
 
 
 def with_gradients(op, arguments, cast=lambda x: x):
-    """(arguments, those of them that want a gradient), each a leaf of its own."""
-    names = [n for n in op.differentiable if isinstance(arguments.get(n), torch.Tensor)]
-    leaves = {n: cast(arguments[n].detach()).requires_grad_() for n in names}
-    return {**arguments, **leaves}, leaves
+    """(arguments, those of them that want a gradient), each a leaf of its own; a field of a tuple is named `tuple.field`."""
+    leaves = {}
+
+    def leaf(name, value):
+        if isinstance(value, torch.Tensor):
+            leaves[name] = value = cast(value.detach()).requires_grad_()
+        elif isinstance(value, tuple):
+            value = value._replace(**{n: leaf(f"{name}.{n}", x) for n, x in zip(value._fields, value, strict=True)})
+        return value
+
+    made = {n: leaf(n, x) if n in op.differentiable else x for n, x in arguments.items()}
+    return made, leaves
+
+
+def replaced(arguments, name, value):
+    """With another value of one argument, or of a field of one."""
+    name, _, field = name.partition(".")
+    return {**arguments, name: arguments[name]._replace(**{field: value}) if field else value}
 
 
 def call(function, arguments):
@@ -51,7 +65,8 @@ def loss_of(outputs, seed=1):
 
 def gradients(op, function, arguments, cast=lambda x: x):
     arguments, leaves = with_gradients(op, arguments, cast)
-    return torch.autograd.grad(loss_of(call(function, arguments)), list(leaves.values()))
+    loss = loss_of(call(function, arguments))
+    return torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
 
 
 @over_cases(torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -94,7 +109,10 @@ def test_gradcheck(op, case):
     arguments, leaves = with_gradients(op, bound(op, *sample(op, case, torch.float64)))
 
     def function(*values):
-        outputs = call(op.fast, {**arguments, **dict(zip(leaves, values, strict=True))})
+        given = arguments
+        for name, value in zip(leaves, values, strict=True):
+            given = replaced(given, name, value)
+        outputs = call(op.fast, given)
         return tuple(x.masked_fill(x.isinf(), 0) for x in outputs)
 
     assert torch.autograd.gradcheck(function, tuple(leaves.values()), fast_mode=True)
@@ -107,9 +125,9 @@ def test_each_gradient_alone(op):
     arguments = bound(op, *sample(op, case, torch.float64))
     _, leaves = with_gradients(op, arguments)
     together = dict(zip(leaves, gradients(op, op.fast, arguments), strict=True))
-    for name in leaves:
-        alone = arguments[name].detach().clone().requires_grad_()
-        outputs = call(op.fast, {**arguments, name: alone})
+    for name, leaf in leaves.items():
+        alone = leaf.detach().clone().requires_grad_()
+        outputs = call(op.fast, replaced(arguments, name, alone))
         assert torch.equal(torch.autograd.grad(loss_of(outputs), alone)[0], together[name])
 
 

@@ -41,7 +41,7 @@ def test_both_sides_have_the_same_signature(op):
 
 
 KNOW_TORCH = (  # the last six are what several _op.cpp share
-    "torch.h", "device.h", "cuda_calls.h", "cuda_calls.cpp", "ops_module.cpp",
+    "torch.h", "checked.h", "device.h", "cuda_calls.h", "cuda_calls.cpp", "ops_module.cpp",
     "arguments.h", "attend.h", "products.h", "stages.h", "additive.h", "pointer_op.h",
 )  # fmt: skip
 

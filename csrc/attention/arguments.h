@@ -3,19 +3,11 @@
 #include <optional>
 
 #include "attention/attention.h"
+#include "common/checked.h"
 #include "common/cuda_calls.h"
 #include "common/torch.h"
 
 namespace s2sfast {
-
-template <class T>
-Rows<const T> rows_of(const Tensor& t) {
-  return {in<T>(t), t.size(2), t.stride(0), t.stride(1)};
-}
-template <class T>
-Rows<T> new_rows_of(const Tensor& t) {
-  return {out<T>(t), t.size(2), t.stride(0), t.stride(1)};
-}
 
 inline void check_length(const char* op, bool ok, int64_t positions, int64_t got, int64_t sentence, const char* when) {
   check(ok, op, ": expected lengths in [0, T]=[0, ", positions, "]; got ", got, " for sentence ", sentence, when);

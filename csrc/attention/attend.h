@@ -43,8 +43,7 @@ inline void find_bad_lengths(const AttentionArguments& a) {
 }
 
 inline void run_stages(const AttentionArguments& a, double work, std::initializer_list<Stage> stages) {
-  if (on_cuda(a.like())) return launch_stages(a.op(), a.like(), stages);
-  run_stages(a.sizes().sentences, work, stages);
+  run_stages(a.like(), a.op(), a.sizes().sentences, work, stages);
 }
 
 // Few queries on the device, the beams of a sentence: scores, weights and context in two launches.

@@ -16,7 +16,7 @@ void check_launch(const char* op, int error);
 
 // --- faults in the data, which the device finds when the call has long returned ---------------------
 
-enum class CudaOp { beam_topk, backtrace, attention, pointer_mixture, pointer_nll, count };
+enum class CudaOp { beam_topk, backtrace, attention, pointer_mixture, pointer_nll, location_address, count };
 
 inline constexpr const char kFoundLate[] = " (found on the device by an earlier call)";
 

@@ -9,6 +9,7 @@ struct Rows {
   T* data = nullptr;
   int64_t width = 0, sentence_stride = 0, row_stride = 0;
   constexpr T* row(int64_t sentence, int64_t i) const { return data + sentence * sentence_stride + i * row_stride; }
+  constexpr operator Rows<const T>() const { return {data, width, sentence_stride, row_stride}; }
 };
 
 }  // namespace s2sfast

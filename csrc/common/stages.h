@@ -3,6 +3,7 @@
 #include <functional>
 #include <initializer_list>
 
+#include "common/cpu/isa.h"
 #include "common/cuda_calls.h"
 #include "common/torch.h"
 
@@ -20,10 +21,26 @@ struct Stage {
     if constexpr (kBuiltWithCuda && requires { launch_stage(a, CudaTarget{}); })
       launch = [a](CudaTarget target) { return launch_stage(a, target); };
   }
+
+  template <class Run, class Launch>
+  Stage(int64_t pieces, Run run, Launch launch) : pieces(pieces), run(run), launch(launch) {}
 };
+
+// A stage of arguments that live until it has run, a variable: the kernel `name` of the instruction set in use, or
+// `name`_cuda.
+#define S2SFAST_STAGE(name, arguments, pieces)                                                                    \
+  ::s2sfast::Stage(                                                                                               \
+      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); },          \
+      [&a = arguments](::s2sfast::CudaTarget target) {                                                            \
+        if constexpr (::s2sfast::kBuiltWithCuda) return name##_cuda(a, target);                                   \
+        return 0;                                                                                                 \
+      })
 
 // Work that one thread does sooner than it could share it, in additions and multiplications.
 inline constexpr double kSerialWork = 500e3;
+
+// Whether one thread works on one sentence after the other, so that they may all use the same memory meanwhile.
+inline bool in_turn(double work) { return torch::stable::get_num_threads() == 1 || work < kSerialWork; }
 
 // Every stage of a sentence after the one before it. A thread takes whole sentences where there are enough, so that
 // what a stage wrote is still in the cache; else the threads share the pieces of every stage. The results are the same.
@@ -33,7 +50,7 @@ inline void run_stages(int64_t sentences, double work, std::initializer_list<Sta
     for (int64_t b = begin; b < end; ++b)
       for (const Stage& stage : stages) stage.run(b, 0, stage.pieces);
   };
-  if (threads == 1 || work < kSerialWork) return whole(0, sentences);
+  if (in_turn(work)) return whole(0, sentences);
   if (sentences % threads == 0 || sentences >= 4 * threads) return torch::stable::parallel_for(0, sentences, 1, whole);
   for (const Stage& stage : stages)
     torch::stable::parallel_for(0, sentences * stage.pieces, 1, [&](int64_t begin, int64_t end) {
@@ -50,6 +67,13 @@ inline void launch_stages(const char* op, const Tensor& like, std::initializer_l
     const CudaCall call(like);
     for (const Stage& stage : stages) check_launch(op, stage.launch(call.target()));
   }
+}
+
+// On the device of `like`.
+inline void run_stages(const Tensor& like, const char* op, int64_t sentences, double work,
+                       std::initializer_list<Stage> stages) {
+  if (on_cuda(like)) return launch_stages(op, like, stages);
+  run_stages(sentences, work, stages);
 }
 
 }  // namespace s2sfast

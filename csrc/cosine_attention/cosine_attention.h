@@ -12,10 +12,9 @@
 // Back: dquery[q] = sum_t a[q, t] k[t] - from_query[q] q and dkeys[t] = sum_q a[q, t] q - from_key[t] k[t], with
 // a = dscore strength / denominator, and what the norms contribute in from_query and from_key. |x| has gradient 0 at 0.
 #include "attention/decode.h"
+#include "common/cosine.h"
 
 namespace s2sfast {
-
-enum class CosineEps : int { clamp, sqrt, product };
 
 // Sums of squares of rows. A piece is a row.
 template <class T>

@@ -1,32 +1,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/cpu/cosine.h"
 #include "common/cpu/lanes.h"
 #include "cosine_attention/cosine_attention.h"
 
 namespace s2sfast::S2SFAST_ISA {
 namespace {
 
-// One norm of a pair as the mode wants it; `square` is |x|^2.
-template <class R>
-R norm_of(CosineEps mode, R eps, R square) {
-  if (mode == CosineEps::sqrt) return std::sqrt(square + eps);
-  const R norm = std::sqrt(square);
-  return mode == CosineEps::clamp ? std::max(norm, eps) : norm;
-}
-
 // The factor of the strength for each query.
 template <class R>
 R strength_of(const CosineInputs<R>& in, int64_t query) {
   return static_cast<R>(in.scale) * (in.strength ? in.strength[query] : R{1});
-}
-
-// d log(norm) / d x = slope x, of the norm as the mode wants it.
-template <class R>
-R slope_of(CosineEps mode, R eps, R square) {
-  if (mode == CosineEps::sqrt) return 1 / (square + eps);
-  const bool constant = square == 0 || (mode == CosineEps::clamp && std::sqrt(square) < eps);
-  return constant ? R{0} : 1 / square;
 }
 
 }  // namespace

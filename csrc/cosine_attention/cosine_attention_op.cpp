@@ -56,20 +56,17 @@ namespace {
 
 // What both directions need beside the common arguments.
 struct Norms {
-  CosineEps mode;
-  double eps, scale;
+  CosineRule rule;
+  double scale;
   std::optional<Tensor> strength;
   Tensor query_squares, key_squares;
 
   Norms(const AttentionArguments& a, const std::optional<Tensor>& strength_, double scale, double eps, int64_t mode)
-      : mode(static_cast<CosineEps>(mode)),
-        eps(eps),
+      : rule(checked_rule(a.op(), eps, mode)),
         scale(scale),
         query_squares(a.per_query(1)),
         key_squares(a.per_position(1)) {
     const auto& [B, Q, T] = a.sizes();
-    check(mode >= 0 && mode <= 2, a.op(), ": expected eps_mode to be clamp, sqrt or product; got number ", mode);
-    check(eps >= 0 && eps < std::numeric_limits<double>::infinity(), a.op(), ": expected eps in [0, inf); got ", eps);
     if (!strength_) return;
     check(strength_->dim() == 2 && strength_->size(0) == B && strength_->size(1) == Q, a.op(),
           ": expected strength (B, Q)=(", B, ", ", Q, "); got ", Shape{*strength_});
@@ -87,7 +84,7 @@ struct Norms {
   }
   template <class R>
   CosineInputs<R> inputs(const AttentionArguments& a) const {
-    return {a.sizes(),         a.mask(), mode, eps, strength ? in<R>(*strength) : nullptr, scale, in<R>(query_squares),
+    return {a.sizes(),         a.mask(), rule.mode, rule.eps, strength ? in<R>(*strength) : nullptr, scale, in<R>(query_squares),
             in<R>(key_squares)};
   }
 };

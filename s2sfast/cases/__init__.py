@@ -6,8 +6,13 @@ from s2sfast.cases import (
     backtrace,
     beam_topk,
     bilinear_attention,
+    content_address,
     cosine_attention,
     dot_attention,
+    location_address,
+    memory_read,
+    memory_write,
+    ntm_step,
     pointer_mixture,
     pointer_nll,
 )
@@ -23,6 +28,11 @@ OPS: tuple[Op, ...] = (
     additive_attention.OP,
     pointer_mixture.OP,
     pointer_nll.OP,
+    content_address.OP,
+    location_address.OP,
+    memory_read.OP,
+    memory_write.OP,
+    ntm_step.OP,
 )
 
 __all__ = ["OPS", "Case", "Failure", "Op"]

@@ -205,6 +205,19 @@ inline float max_of(Vec x) {
 #endif
 }
 
+inline Vec sqrt(Vec x) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(x);
+#else
+  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+inline Doubles sqrt(Doubles x) {
+  for (int i = 0; i < kDoubles; ++i) x[i] = __builtin_sqrt(x[i]);
+  return x;
+}
+
 inline void scale(WideSum& sum, double factor) {
   sum.low *= factor;
   sum.high *= factor;

@@ -1,0 +1,36 @@
+"""What the functions of a Neural Turing Machine share on their way to the registered ops and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+EPS_MODES = {"clamp": 0, "sqrt": 1, "product": 2}
+COMPOSITIONS = {"sequential": 0, "product": 1}
+ORDERS = {"write_read": 0, "read_write": 1}
+
+
+def number_of(op: str, name: str, known: dict[str, int], got: Any) -> int:
+    """Of a word among several."""
+    try:
+        return known[got]
+    except (KeyError, TypeError):
+        *some, last = known
+        raise ValueError(f"{op}: expected {name} to be {', '.join(some)} or {last}; got {got!r}") from None
+
+
+def like(x: Tensor, *found: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """In the dtype of x."""
+    cast = tuple(y if y.dtype == x.dtype else y.to(x.dtype) for y in found)
+    return cast if len(cast) > 1 else cast[0]
+
+
+def offsets(op: str, shift_offsets: Sequence[int] | None) -> list[int] | None:
+    if shift_offsets is None:
+        return None
+    found = list(shift_offsets)
+    if not all(isinstance(offset, int) for offset in found):
+        raise ValueError(f"{op}: expected shift_offsets to be integers; got {shift_offsets!r}")
+    return found
