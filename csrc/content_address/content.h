@@ -100,39 +100,36 @@ inline void weigh_content_backward(const ContentBackward<R>& stage, int64_t sent
   *stage.key_pull.row(sentence, head) = pull.total() * key.norm * slope_of(key.mode, key.eps, key.square);
 }
 
-// dmemory.row(n) += sum_h a[h][n] key[h] - pull[n] memory[n], for a range: what addressing adds to the memory's
-// gradient.
 template <class R>
-inline void spread_content(const ContentHeads<R>& in, const Rows<const R>& memory, const Rows<const R>& norms_,
-                           const Rows<const R>& cosines, const Rows<const R>& a, const Rows<R>& dmemory,
-                           int64_t sentence, SlotRange range) {
+struct ContentPull {
+  R of[kSlots];
+};
+
+// Adds to the memory's gradient what addressing has in it, for a range: sum_h a[h][n] key[h] - pull[n] memory[n]. `pull`
+// must live until the additions have run.
+template <class R>
+inline void add_content(const ContentSpread<R>& stage, int64_t sentence, SlotRange range, ContentPull<R>& pull,
+                        Additions<R>& additions) {
+  const ContentHeads<R>& in = stage.in;
   if (in.heads == 0) return;
-  R pull[kSlots];
   const int64_t count = range.end - range.begin;
-  const R* norms = norms_.row(sentence, 0) + range.begin;
-  std::fill_n(pull, count, R{0});
+  const R* norms = stage.norms.row(sentence, 0) + range.begin;
+  std::fill_n(pull.of, count, R{0});
   for (int64_t h = 0; h < in.heads; ++h) {
     const V<R> norm = Lanes<R>::splat(-KeyNorm<R>(in, sentence, h).norm);
-    const R *cosine = cosines.row(sentence, h) + range.begin, *of = a.row(sentence, h) + range.begin;
+    const R *cosine = stage.cosines.row(sentence, h) + range.begin, *a = stage.a.row(sentence, h) + range.begin;
     each_lanes<R>(count, [&](int64_t n, int64_t lanes) {
-      const V<R> product = load_lanes<R>(of + n, lanes) * load_lanes<R>(cosine + n, lanes);
-      store_lanes<R>(pull + n, fma(norm, product, load_lanes<R>(pull + n, lanes)), lanes);
+      const V<R> product = load_lanes<R>(a + n, lanes) * load_lanes<R>(cosine + n, lanes);
+      store_lanes<R>(pull.of + n, fma(norm, product, load_lanes<R>(pull.of + n, lanes)), lanes);
     });
   }
   const V<R> eps = Lanes<R>::splat(static_cast<R>(in.rule.eps));
   each_lanes<R>(count, [&](int64_t n, int64_t lanes) {
     const V<R> slope = slope_norm<R>(in.rule.mode, eps, load_lanes<R>(norms + n, lanes));
-    store_lanes<R>(pull + n, slope * load_lanes<R>(pull + n, lanes), lanes);
+    store_lanes<R>(pull.of + n, slope * load_lanes<R>(pull.of + n, lanes), lanes);
   });
-  for (int64_t n = range.begin; n < range.end; ++n) {
-    const V<R> factor = Lanes<R>::splat(pull[n - range.begin]);
-    const R* slot = memory.row(sentence, n);
-    R* line = dmemory.row(sentence, n);
-    each_lanes<R>(memory.width, [&](int64_t m, int64_t lanes) {
-      store_lanes<R>(line + m, fma(factor, load_lanes<R>(slot + m, lanes), load_lanes<R>(line + m, lanes)), lanes);
-    });
-  }
-  add_multiples(dmemory, sentence, range, a, in.key, in.heads);
+  additions.add(stage.a, in.key, in.heads);
+  additions.add_own(pull.of, stage.memory);
 }
 
 // The gradient of a key: what its pieces have summed up, less what the norm pulls.

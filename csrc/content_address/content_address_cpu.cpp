@@ -21,9 +21,11 @@ template <class R>
 void content_spread(const ContentSpread<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   for (int64_t piece = begin; piece < end; ++piece) {
     const SlotRange range = slots_of(stage.in.sizes, piece);
-    for (int64_t n = range.begin; n < range.end; ++n)
-      std::fill_n(stage.dmemory.row(sentence, n), stage.in.sizes.width, R{0});
-    spread_content(stage.in, stage.memory, stage.norms, stage.cosines, stage.a, stage.dmemory, sentence, range);
+    clear_slots(stage.dmemory, sentence, range);
+    Additions<R> additions(stage.dmemory, stage.dmemory, sentence, range);
+    ContentPull<R> pull;
+    add_content(stage, sentence, range, pull, additions);
+    additions.run();
     read_slots(stage.memory, sentence, range, stage.a, stage.in.heads, stage.key_parts, piece * stage.in.heads);
   }
 }

@@ -14,16 +14,17 @@ constexpr char kName[] = "content_address";
 struct Given {
   Checked checked;
   MemorySizes sizes;
+  Argument memory, key;
   int64_t heads;
-  Tensor memory, key, strength;
+  Argument strength;
   CosineRule rule;
 
   Given(const Tensor& memory_, const Tensor& key_, const Tensor& strength_, double eps, int64_t mode)
       : checked(kName, "memory", memory_, "B, N, M"),
-        sizes{memory_.size(0), memory_.size(1), memory_.size(2)},
-        heads(key_.dim() == 3 ? key_.size(1) : kAny),
-        memory(checked.real(memory_)),
+        sizes{checked.size(0), checked.size(1), checked.size(2)},
+        memory(checked.real_first()),
         key(checked.like_first("key", key_, {{"B", sizes.sentences}, {"H", kAny}, {"M", sizes.width}})),
+        heads(key.size(1)),
         strength(checked.like_first("strength", strength_, {{"B", sizes.sentences}, {"H", heads}})),
         rule(checked_rule(kName, eps, mode)) {}
 
@@ -63,9 +64,9 @@ std::tuple<Tensor, Tensor, Tensor> content_address_backward(const Tensor& grad_,
   const auto pairs = [&](const char* name, const Tensor& t) {
     return g.checked.returned(name, t, {{"B", B}, {"H", g.heads}, {"N", N}});
   };
-  const Tensor grad = pairs("the gradient", grad_), weights = pairs("weights", weights_);
-  const Tensor cosines = pairs("cosines", cosines_);
-  const Tensor norms = g.checked.returned("norms", norms_, {{"B", B}, {"1", g.norms()}, {"N", N}});
+  const Argument grad = pairs("the gradient", grad_), weights = pairs("weights", weights_);
+  const Argument cosines = pairs("cosines", cosines_);
+  const Argument norms = g.checked.returned("norms", norms_, {{"B", B}, {"1", g.norms()}, {"N", N}});
   const int64_t pieces = slot_pieces(g.sizes);
   Tensor dmemory = g.checked.make({B, N, M}), dkey = g.checked.make({B, g.heads, M});
   Tensor dstrength = g.checked.make({B, g.heads});

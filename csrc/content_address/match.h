@@ -12,7 +12,7 @@ inline constexpr int kMatchHeads = kCount<R> >= 8 ? 4 : kCount<R> >= 4 ? 3 : 1;
 
 // out.row(h)[n] for kHeads vectors and slots [begin, end); with kSquares, squares[n] too.
 template <int kHeads, bool kSquares, class R>
-inline void match_some(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* vectors,
+[[gnu::flatten]] inline void match_some(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* vectors,
                        R* const* out, R* squares) {
   constexpr int kVectors = kHeads + (kSquares ? 1 : 0), kSlotsAtOnce = kCount<R> / kVectors;
   for (int64_t n = range.begin; n < range.end; n += kSlotsAtOnce) {

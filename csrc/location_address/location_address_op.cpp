@@ -15,17 +15,16 @@ constexpr char kName[] = "location_address";
 struct Given {
   Checked checked;
   int64_t sentences, heads, slots;
-  Tensor content, previous, gate;
-  std::optional<Tensor> shift, sharpen;
+  Argument content, previous, gate, shift, sharpen;
   std::vector<int64_t> offsets;
 
   Given(const Tensor& content_, const Tensor& previous_, const Tensor& gate_, const std::optional<Tensor>& shift_,
         const std::optional<Tensor>& sharpen_, const std::optional<std::vector<int64_t>>& offsets_)
       : checked(kName, "content", content_, "B, H, N"),
-        sentences(content_.size(0)),
-        heads(content_.size(1)),
-        slots(content_.size(2)),
-        content(checked.real(content_)),
+        sentences(checked.size(0)),
+        heads(checked.size(1)),
+        slots(checked.size(2)),
+        content(checked.real_first()),
         previous(checked.like_first("previous", previous_, {{"B", sentences}, {"H", heads}, {"N", slots}})),
         gate(checked.like_first("gate", gate_, {{"B", sentences}, {"H", heads}})) {
     if (shift_) {
@@ -35,7 +34,7 @@ struct Given {
     if (sharpen_) sharpen = checked.like_first("sharpen", *sharpen_, {{"B", sentences}, {"H", heads}});
   }
 
-  int64_t taps() const { return shift ? shift->size(2) : 0; }
+  int64_t taps() const { return shift ? shift.size(2) : 0; }
   double work(double passes) const { return passes * sentences * heads * slots * (40.0 + taps()); }
   Tensor rows(int64_t width) const { return checked.make({sentences, heads, width}); }
 
@@ -48,8 +47,8 @@ struct Given {
             rows_of<R>(content),
             rows_of<R>(previous),
             rows_of<R>(gate),
-            shift ? rows_of<R>(*shift) : Rows<const R>{},
-            sharpen ? rows_of<R>(*sharpen) : Rows<const R>{},
+            rows_of<R>(shift),
+            rows_of<R>(sharpen),
             offsets.data()};
   }
 };
@@ -73,8 +72,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> location_address_backward(
     const Tensor& weights_) {
   const Given g(content, previous, gate, shift, sharpen, shift_offsets);
   const auto& [B, H, N] = std::tie(g.sentences, g.heads, g.slots);
-  const Tensor grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"H", H}, {"N", N}});
-  const Tensor weights = g.checked.returned("weights", weights_, {{"B", B}, {"H", H}, {"N", N}});
+  const Argument grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"H", H}, {"N", N}});
+  const Argument weights = g.checked.returned("weights", weights_, {{"B", B}, {"H", H}, {"N", N}});
   Tensor dcontent = g.rows(N), dprevious = g.rows(N), dgate = g.checked.make({B, H});
   Tensor dshift = g.rows(g.taps()), dsharpen = g.checked.make({B, g.sharpen ? H : 0});
   const Tensor scratch = g.rows(5 * N);

@@ -22,9 +22,10 @@ void memory_read_backward(const MemoryReadBackward<R>& stage, int64_t sentence, 
   for (int64_t piece = begin; piece < end; ++piece) {
     const SlotRange range = slots_of(stage.sizes, piece);
     match<R>(stage.memory, sentence, range, stage.gradient, stage.heads, stage.dweights, nullptr);
-    for (int64_t n = range.begin; n < range.end; ++n)
-      std::fill_n(stage.dmemory.row(sentence, n), stage.sizes.width, R{0});
-    add_multiples(stage.dmemory, sentence, range, stage.weights, stage.gradient, stage.heads);
+    clear_slots(stage.dmemory, sentence, range);
+    Additions<R> additions(stage.dmemory, stage.dmemory, sentence, range);
+    additions.add(stage.weights, stage.gradient, stage.heads);
+    additions.run();
   }
 }
 

@@ -13,13 +13,13 @@ constexpr char kName[] = "memory_read";
 struct Given {
   Checked checked;
   MemorySizes sizes;
-  Tensor memory, weights;
+  Argument memory, weights;
   int64_t heads;
 
   Given(const Tensor& memory_, const Tensor& weights_)
       : checked(kName, "memory", memory_, "B, N, M"),
-        sizes{memory_.size(0), memory_.size(1), memory_.size(2)},
-        memory(checked.real(memory_)),
+        sizes{checked.size(0), checked.size(1), checked.size(2)},
+        memory(checked.real_first()),
         weights(
             checked.like_first("weights", weights_, {{"B", sizes.sentences}, {"H", kAny}, {"N", sizes.slots}})),
         heads(weights.size(1)) {}
@@ -45,7 +45,7 @@ Tensor memory_read(const Tensor& memory, const Tensor& weights) {
 std::tuple<Tensor, Tensor> memory_read_backward(const Tensor& grad_, const Tensor& memory, const Tensor& weights) {
   const Given g(memory, weights);
   const auto& [B, N, M] = g.sizes;
-  const Tensor grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"H", g.heads}, {"M", M}});
+  const Argument grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"H", g.heads}, {"M", M}});
   Tensor dmemory = g.checked.make({B, N, M}), dweights = g.checked.make({B, g.heads, N});
   with_type(g.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;

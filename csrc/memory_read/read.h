@@ -8,7 +8,7 @@ namespace {
 
 // out[h][m, m + kVectors vectors) = sum over the range of weights[h][n] slots[n]; the last vector has `lanes`.
 template <int kHeads, int kVectors, class R>
-inline void read_columns(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* weights,
+[[gnu::flatten]] inline void read_columns(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* weights,
                          int64_t m, int64_t lanes, R* const* out) {
   const auto lanes_of = [&](int v) { return v == kVectors - 1 ? lanes : kCount<R>; };
   V<R> sums[kHeads][kVectors] = {};
@@ -47,38 +47,76 @@ inline void read_slots(const Rows<const R>& memory, int64_t sentence, SlotRange 
   });
 }
 
-// slots.row(n) += sum over kHeads of factors[h][n] vectors[h], for the range.
-template <int kHeads, class R>
-inline void add_some(const Rows<R>& slots, int64_t sentence, SlotRange range, const R* const* factors,
-                     const R* const* vectors) {
-  constexpr int kSlotsAtOnce = 4;
-  in_blocks<kSlotsAtOnce>(range.begin, range.end, [&]<int kAtOnce>(int64_t n) {
-    R* rows[kAtOnce];
-    for (int i = 0; i < kAtOnce; ++i) rows[i] = slots.row(sentence, n + i);
-    each_lanes<R>(slots.width, [&](int64_t m, int64_t lanes) {
-      V<R> x[kAtOnce];
-      for (int i = 0; i < kAtOnce; ++i) x[i] = load_lanes<R>(rows[i] + m, lanes);
-      for (int h = 0; h < kHeads; ++h) {
-        const V<R> vector = load_lanes<R>(vectors[h] + m, lanes);
-        for (int i = 0; i < kAtOnce; ++i) x[i] = fma(Lanes<R>::splat(factors[h][n + i]), vector, x[i]);
-      }
-      for (int i = 0; i < kAtOnce; ++i) store_lanes<R>(rows[i] + m, x[i], lanes);
-    });
-  });
-}
-
-// slots.row(n) += sum_h factors.row(h)[n] vectors.row(h), for the range.
+// Adds multiples of vectors to the slots of a range, many vectors in one pass: to.row(n) = from.row(n) + sum of
+// factors[n] vector. `from` and `to` may be the same.
 template <class R>
-inline void add_multiples(const Rows<R>& slots, int64_t sentence, SlotRange range, const Rows<const R>& factors,
-                          const Rows<const R>& vectors, int64_t heads) {
-  in_blocks<4>(0, heads, [&]<int kHeads>(int64_t first) {
-    const R *rows[kHeads], *of[kHeads];
-    for (int h = 0; h < kHeads; ++h) {
-      rows[h] = factors.row(sentence, first + h);
-      of[h] = vectors.row(sentence, first + h);
+class Additions {
+ public:
+  Additions(const Rows<const R>& from, const Rows<R>& to, int64_t sentence, SlotRange range)
+      : from_(from), to_(to), sentence_(sentence), range_(range) {}
+
+  void add(const R* factors, const R* vector) {
+    if (count_ == kMost) run();
+    factors_[count_] = factors;
+    vectors_[count_++] = vector;
+  }
+  void add(const Rows<const R>& factors, const Rows<const R>& vectors, int64_t heads) {
+    for (int64_t h = 0; h < heads; ++h) add(factors.row(sentence_, h), vectors.row(sentence_, h));
+  }
+  // own[n - begin] slots.row(n), once.
+  void add_own(const R* own, const Rows<const R>& slots) {
+    own_ = own;
+    slots_ = slots;
+  }
+  void run() {
+    if (count_ || own_) in_blocks<4>(range_.begin, range_.end, [&]<int kAtOnce>(int64_t n) { some<kAtOnce>(n); });
+    count_ = 0;
+    own_ = nullptr;
+    from_ = to_;
+  }
+
+ private:
+  static constexpr int kMost = 16;
+
+  template <int kAtOnce>
+  [[gnu::flatten]] void some(int64_t n) const {
+    const R *from[kAtOnce], *slots[kAtOnce];
+    R* to[kAtOnce];
+    for (int i = 0; i < kAtOnce; ++i) {
+      from[i] = from_.row(sentence_, n + i);
+      to[i] = to_.row(sentence_, n + i);
+      slots[i] = own_ ? slots_.row(sentence_, n + i) : nullptr;
     }
-    add_some<kHeads>(slots, sentence, range, rows, of);
-  });
+    each_lanes<R>(to_.width, [&](int64_t m, int64_t lanes) {
+      V<R> x[kAtOnce];
+      for (int i = 0; i < kAtOnce; ++i) x[i] = load_lanes<R>(from[i] + m, lanes);
+      for (int j = 0; j < count_; ++j) {
+        const V<R> vector = load_lanes<R>(vectors_[j] + m, lanes);
+        for (int i = 0; i < kAtOnce; ++i) x[i] = fma(Lanes<R>::splat(factors_[j][n + i]), vector, x[i]);
+      }
+      for (int i = 0; own_ && i < kAtOnce; ++i)
+        x[i] = fma(Lanes<R>::splat(own_[n + i - range_.begin]), load_lanes<R>(slots[i] + m, lanes), x[i]);
+      for (int i = 0; i < kAtOnce; ++i) store_lanes<R>(to[i] + m, x[i], lanes);
+    });
+  }
+
+  Rows<const R> from_;
+  Rows<R> to_;
+  int64_t sentence_;
+  SlotRange range_;
+  const R *factors_[kMost], *vectors_[kMost], *own_ = nullptr;
+  Rows<const R> slots_;
+  int count_ = 0;
+};
+
+// Rows of a range, in another place.
+template <class R>
+inline void copy_slots(const Rows<const R>& from, const Rows<R>& to, int64_t sentence, SlotRange range) {
+  for (int64_t n = range.begin; n < range.end; ++n) copy_row(from.row(sentence, n), to.row(sentence, n), to.width);
+}
+template <class R>
+inline void clear_slots(const Rows<R>& slots, int64_t sentence, SlotRange range) {
+  for (int64_t n = range.begin; n < range.end; ++n) std::fill_n(slots.row(sentence, n), slots.width, R{0});
 }
 
 // out.row(h) = sum over the pieces of parts.row(piece heads + h), in their order.

@@ -41,12 +41,12 @@ struct MemoryWriteBackward {
   Rows<const R> memory, gradient;  // of what is written
   Rows<R> dmemory, dweights;
   Rows<R> erase_parts, add_parts;  // (B, pieces H, M): the gradients, of each piece
-  Rows<R> scratch;                 // (B, pieces, kWriteScratch(H)); nothing for few heads
+  Rows<R> scratch;                 // (B, pieces, write_scratch(H))
 };
 
-// Numbers of scratch that a piece needs.
+// Numbers of scratch that a piece needs: five vectors for each head, where there are too many for registers.
 inline constexpr int64_t kFewWriteHeads = 4;
-constexpr int64_t write_scratch(int64_t heads) { return heads > kFewWriteHeads ? 16 * (2 * heads + 1) : 0; }
+constexpr int64_t write_scratch(int64_t heads) { return heads > kFewWriteHeads ? 16 * 5 * heads : 0; }
 
 template <class R>
 int memory_write_cuda(const MemoryWrite<R>&, CudaTarget);

@@ -14,15 +14,15 @@ constexpr char kName[] = "memory_write";
 struct Given {
   Checked checked;
   MemorySizes sizes;
-  Tensor memory, weights;
+  Argument memory, weights;
   int64_t heads;
-  Tensor erase, add;
+  Argument erase, add;
   Composition composition;
 
   Given(const Tensor& memory_, const Tensor& weights_, const Tensor& erase_, const Tensor& add_, int64_t composition_)
       : checked(kName, "memory", memory_, "B, N, M"),
-        sizes{memory_.size(0), memory_.size(1), memory_.size(2)},
-        memory(checked.real(memory_)),
+        sizes{checked.size(0), checked.size(1), checked.size(2)},
+        memory(checked.real_first()),
         weights(checked.like_first("weights", weights_, {{"B", sizes.sentences}, {"H", kAny}, {"N", sizes.slots}})),
         heads(weights.size(1)),
         erase(checked.like_first("erase", erase_, {{"B", sizes.sentences}, {"H", heads}, {"M", sizes.width}})),
@@ -57,7 +57,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> memory_write_backward(const Tensor& g
   const Given g(memory, weights, erase, add, composition);
   const auto& [B, N, M] = g.sizes;
   const int64_t H = g.heads, pieces = slot_pieces(g.sizes);
-  const Tensor grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"N", N}, {"M", M}});
+  const Argument grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"N", N}, {"M", M}});
   const auto vectors = [&](int64_t count) { return g.checked.make({B, count, M}); };
   Tensor dmemory = g.slots(), dweights = g.checked.make({B, H, N}), derase = vectors(H), dadd = vectors(H);
   const Tensor erase_parts = vectors(pieces * H), add_parts = vectors(pieces * H);

@@ -16,7 +16,7 @@ struct HeadWrite {
 };
 
 template <bool kProduct, class R>
-inline void write_slots(const WriteHeads<R>& in, const Rows<const R>& memory, int64_t sentence, SlotRange range,
+[[gnu::flatten]] inline void write_slots(const WriteHeads<R>& in, const Rows<const R>& memory, int64_t sentence, SlotRange range,
                         const Rows<R>& written) {
   in_blocks<4>(range.begin, range.end, [&]<int kAtOnce>(int64_t n) {
     const R* from[kAtOnce];
@@ -66,57 +66,77 @@ struct WritePiece {
   R* scratch;
 };
 
-// kAtOnce slots from n on. kHeads = 0: any number of heads, whose vectors stand in scratch.
+// A vector for each head: in registers for few heads, else (kHeads = 0) in scratch.
+template <class R, int kHeads>
+struct HeadVectors {
+  V<R> of[kHeads];
+  V<R> get(int64_t h) const { return of[h]; }
+  void set(int64_t h, V<R> x) { of[h] = x; }
+};
+template <class R>
+struct HeadVectors<R, 0> {
+  R* of;
+  V<R> get(int64_t h) const { return Lanes<R>::load(of + h * kCount<R>); }
+  void set(int64_t h, V<R> x) { store(of + h * kCount<R>, x); }
+};
+
+// kAtOnce slots from n on; 1 with any number of heads.
 template <bool kProduct, int kHeads, int kAtOnce, class R>
-inline void write_backward_some(const WritePiece<R>& piece, const Rows<const R>& memory, const Rows<const R>& gradient,
+[[gnu::flatten]] inline void write_backward_some(const WritePiece<R>& piece, const Rows<const R>& memory, const Rows<const R>& gradient,
                                 const Rows<R>& dmemory, int64_t n) {
   const WriteHeads<R>& in = piece.in;
   const int64_t b = piece.sentence, heads = kHeads ? kHeads : in.heads;
-  R* const before = piece.scratch;                              // kHeads = 0: a vector for each head,
-  R* const by_weight = piece.scratch + (heads + 1) * kCount<R>;  // and another
-  V<R> sums[kAtOnce][kHeads ? kHeads : 1] = {};
-  if constexpr (kHeads == 0) std::fill_n(by_weight, heads * kCount<R>, R{0});
+  HeadVectors<R, kHeads> before, keep, erased, added, by_weight[kAtOnce];
+  if constexpr (kHeads == 0) {
+    R* next = piece.scratch;
+    for (HeadVectors<R, 0>* each : {&before, &keep, &erased, &added, &by_weight[0]})
+      each->of = std::exchange(next, next + heads * kCount<R>);
+  }
+  for (auto& each : by_weight)
+    for (int64_t h = 0; h < heads; ++h) each.set(h, Lanes<R>::splat(0));
+
   each_lanes<R>(in.sizes.width, [&](int64_t m, int64_t lanes) {
+    const auto erase = [&](int64_t h) { return load_lanes<R>(in.erase.row(b, h) + m, lanes); };
+    const auto add = [&](int64_t h) { return load_lanes<R>(in.add.row(b, h) + m, lanes); };
+    const auto erases = [&](int64_t h) { return piece.erase_parts.row(b, piece.first_part + h) + m; };
+    const auto adds = [&](int64_t h) { return piece.add_parts.row(b, piece.first_part + h) + m; };
+#pragma GCC unroll 4
+    for (int64_t h = 0; h < heads; ++h) {
+      erased.set(h, load_lanes<R>(erases(h), lanes));
+      added.set(h, load_lanes<R>(adds(h), lanes));
+    }
+#pragma GCC unroll 4
     for (int i = 0; i < kAtOnce; ++i) {
-      V<R> x = load_lanes<R>(memory.row(b, n + i) + m, lanes), g = load_lanes<R>(gradient.row(b, n + i) + m, lanes);
-      const V<R> slot = x, whole = g;
-      V<R> held[kHeads ? kHeads : 1];
-      if constexpr (kProduct) x = Lanes<R>::splat(1);
-      for (int64_t h = 0; h < heads; ++h) {
-        const V<R> erase = load_lanes<R>(in.erase.row(b, h) + m, lanes);
-        const V<R> add = load_lanes<R>(in.add.row(b, h) + m, lanes);
-        const HeadWrite<R> head(in.weights.row(b, h)[n + i], erase, add);
-        if constexpr (kHeads == 0)
-          store(before + h * kCount<R>, x);
-        else
-          held[h] = x;
+      const V<R> slot = load_lanes<R>(memory.row(b, n + i) + m, lanes);
+      const V<R> whole = load_lanes<R>(gradient.row(b, n + i) + m, lanes);
+      V<R> x = kProduct ? Lanes<R>::splat(1) : slot;
+  #pragma GCC unroll 4
+    for (int64_t h = 0; h < heads; ++h) {
+        const HeadWrite<R> head(in.weights.row(b, h)[n + i], erase(h), add(h));
+        before.set(h, x);
+        keep.set(h, head.keep);
         x = kProduct ? x * head.keep : fma(x, head.keep, head.more);
       }
-      if constexpr (kProduct) g *= slot;
+      V<R> g = kProduct ? whole * slot : whole;
+#pragma GCC unroll 4
       for (int64_t h = heads - 1; h >= 0; --h) {
-        const R weight = in.weights.row(b, h)[n + i];
-        const V<R> erase = load_lanes<R>(in.erase.row(b, h) + m, lanes);
-        const V<R> add = load_lanes<R>(in.add.row(b, h) + m, lanes);
-        const V<R> pull = g * (kHeads == 0 ? Lanes<R>::load(before + h * kCount<R>) : held[kHeads ? h : 0]);
-        const V<R> by_add = kProduct ? whole : g, w = Lanes<R>::splat(weight);
-        R *erases = piece.erase_parts.row(b, piece.first_part + h) + m,
-          *adds = piece.add_parts.row(b, piece.first_part + h) + m;
-        store_lanes<R>(erases, fma(-w, pull, load_lanes<R>(erases, lanes)), lanes);
-        store_lanes<R>(adds, fma(w, by_add, load_lanes<R>(adds, lanes)), lanes);
-        const V<R> more = fma(by_add, add, -(erase * pull));
-        if constexpr (kHeads == 0)
-          store(by_weight + h * kCount<R>, Lanes<R>::load(by_weight + h * kCount<R>) + more);
-        else
-          sums[i][h] += more;
-        g *= HeadWrite<R>(weight, erase, add).keep;
+        const V<R> weight = Lanes<R>::splat(in.weights.row(b, h)[n + i]);
+        const V<R> pull = g * before.get(h), by_add = kProduct ? whole : g;
+        erased.set(h, fma(-weight, pull, erased.get(h)));
+        added.set(h, fma(weight, by_add, added.get(h)));
+        by_weight[i].set(h, fma(by_add, add(h), fma(-pull, erase(h), by_weight[i].get(h))));
+        g *= keep.get(h);
       }
       store_lanes<R>(dmemory.row(b, n + i) + m, kProduct ? whole * x : g, lanes);
     }
+#pragma GCC unroll 4
+    for (int64_t h = 0; h < heads; ++h) {
+      store_lanes<R>(erases(h), erased.get(h), lanes);
+      store_lanes<R>(adds(h), added.get(h), lanes);
+    }
   });
   for (int64_t h = 0; h < heads; ++h)
-    for (int i = 0; i < kAtOnce; ++i)
-      piece.dweights.row(b, h)[n + i] =
-          sum_of(kHeads == 0 ? Lanes<R>::load(by_weight + h * kCount<R>) : sums[i][kHeads ? h : 0]);
+    for (int i = 0; i < kAtOnce; ++i) piece.dweights.row(b, h)[n + i] = sum_of(by_weight[i].get(h));
 }
 
 template <bool kProduct, class R>

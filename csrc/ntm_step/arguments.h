@@ -13,11 +13,13 @@ namespace s2sfast {
 inline constexpr char kNtmStep[] = "ntm_step";
 
 enum NtmField : int { kKey, kStrength, kGate, kShift, kSharpen, kErase, kAdd, kNtmFields };
-using NtmTensors = std::array<std::optional<Tensor>, kNtmFields>;
+using NtmTensors = std::array<const Tensor*, kNtmFields>;
+
+inline const Tensor* pointer_to(const std::optional<Tensor>& t) { return t ? &*t : nullptr; }
 
 struct NtmNames {
   const char *head, *heads, *previous, *letter;  // heads: with what is expected of one tensor for all fields
-  const char* fields[kNtmFields];
+  const char* field[kNtmFields];
 };
 inline constexpr NtmNames kNtmNames[] = {
     {"write_head",
@@ -37,13 +39,13 @@ inline constexpr NtmNames kNtmNames[] = {
 struct NtmKind {
   int64_t heads = 0, taps = 0;
   bool writes = false, flat = false;
-  NtmTensors tensors;
-  std::optional<Tensor> previous;
+  std::array<Argument, kNtmFields> fields;
+  Argument previous;
   std::vector<int64_t> offsets;
 
   NtmKind() = default;  // no heads
   NtmKind(int kind, const Checked& checked, const MemorySizes& s, const NtmTensors& given,
-          const std::optional<Tensor>& previous_, const std::optional<std::vector<int64_t>>& shift_offsets)
+          const Tensor* previous_, const std::optional<std::vector<int64_t>>& shift_offsets)
       : writes(kind == 0), flat(!given[kStrength]) {
     const NtmNames& names = kNtmNames[kind];
     if (flat)
@@ -51,7 +53,7 @@ struct NtmKind {
     else
       take_fields(names, checked, s, given);
     if (!located()) return;
-    check(previous_.has_value(), kNtmStep, ": expected ", names.previous, " (B, ", names.letter, ", N)=(", s.sentences,
+    check(previous_, kNtmStep, ": expected ", names.previous, " (B, ", names.letter, ", N)=(", s.sentences,
           ", ", heads, ", ", s.slots, ") with a gate; got None");
     previous = checked.like_first(names.previous, *previous_,
                                   {{"B", s.sentences}, {names.letter, heads}, {"N", s.slots}});
@@ -59,19 +61,19 @@ struct NtmKind {
   }
 
   bool located() const { return heads_have(kGate); }
-  bool shifts() const { return located() && (flat ? taps > 0 : tensors[kShift].has_value()); }
+  bool shifts() const { return located() && (flat ? taps > 0 : static_cast<bool>(fields[kShift])); }
   bool sharpens() const { return located() && heads_have(kSharpen); }
 
   template <class R>
   Rows<const R> previous_rows() const {
-    return previous ? rows_of<R>(*previous) : Rows<const R>{};
+    return rows_of<R>(previous);
   }
 
   template <class R>
   NtmHeads<const R> given(int64_t width) const {
-    if (flat) return of_flat<const R>(rows_of<R>(*tensors[kKey]), width);
+    if (flat) return of_flat<const R>(rows_of<R>(fields[kKey]), width);
     const auto rows = [&](NtmField field, bool wanted = true) {
-      return wanted && tensors[field] ? rows_of<R>(*tensors[field]) : Rows<const R>{};
+      return wanted ? rows_of<R>(fields[field]) : Rows<const R>{};
     };
     return {rows(kKey),        rows(kStrength),       rows(kGate),         rows(kShift, shifts()),
             rows(kSharpen, sharpens()), rows(kErase, writes), rows(kAdd, writes)};
@@ -90,7 +92,7 @@ struct NtmKind {
   }
 
  private:
-  bool heads_have(NtmField field) const { return heads_given_ && (flat || tensors[field].has_value()); }
+  bool heads_have(NtmField field) const { return heads_given_ && (flat || fields[field]); }
 
   void take_flat(const NtmNames& names, const Checked& checked, const MemorySizes& s, const Tensor& whole) {
     const int64_t least = (writes ? 3 : 1) * s.width + 3;
@@ -99,30 +101,30 @@ struct NtmKind {
     heads = whole.size(1);
     taps = whole.size(2) - least;
     heads_given_ = true;
-    tensors[kKey] =
+    fields[kKey] =
         checked.like_first(names.head, whole, {{"B", s.sentences}, {names.letter, heads}, {"P", whole.size(2)}});
   }
 
   void take_fields(const NtmNames& names, const Checked& checked, const MemorySizes& s, const NtmTensors& given) {
     const auto take = [&](NtmField field, std::initializer_list<Size> sizes) {
-      if (given[field]) tensors[field] = checked.like_first(names.fields[field], *given[field], sizes);
+      if (given[field]) fields[field] = checked.like_first(names.field[field], *given[field], sizes);
     };
     const Size B{"B", s.sentences}, M{"M", s.width};
     take(kKey, {B, {names.letter, kAny}, M});
-    heads = tensors[kKey]->size(1);
+    heads = fields[kKey].size(1);
     heads_given_ = true;
     const Size H{names.letter, heads};
     take(kStrength, {B, H});
     if (writes)
       for (const NtmField field : {kErase, kAdd}) {
-        check(given[field].has_value(), kNtmStep, ": expected ", names.fields[field], " (B, W, M)=(", s.sentences, ", ",
+        check(given[field], kNtmStep, ": expected ", names.field[field], " (B, W, M)=(", s.sentences, ", ",
               heads, ", ", s.width, "); got None");
         take(field, {B, H, M});
       }
     take(kGate, {B, H});
     if (!located()) return;
     take(kShift, {B, H, {"S", kAny}});
-    if (tensors[kShift]) taps = tensors[kShift]->size(2);
+    if (fields[kShift]) taps = fields[kShift].size(2);
     take(kSharpen, {B, H});
   }
 
@@ -136,22 +138,22 @@ struct NtmArguments {
   Composition composition;
   CosineRule rule;
   NtmActivation activation;
-  Tensor memory;
+  Argument memory;
   NtmKind write, read;
 
-  NtmArguments(const Tensor& memory_, const std::optional<Tensor>& read_previous,
-               const std::optional<Tensor>& write_previous, const NtmTensors& read_head, const NtmTensors& write_head,
+  NtmArguments(const Tensor& memory_, const Tensor* read_previous, const Tensor* write_previous,
+               const NtmTensors& read_head, const NtmTensors& write_head,
                const std::optional<std::vector<int64_t>>& shift_offsets, int64_t order, int64_t composition, double eps,
                int64_t eps_mode, int64_t activation_code)
       : checked(kNtmStep, "memory", memory_, "B, N, M"),
-        sizes{memory_.size(0), memory_.size(1), memory_.size(2)},
+        sizes{checked.size(0), checked.size(1), checked.size(2)},
         write_first(order == 0),
         lecture(!read_head[kKey]),
         composition(static_cast<Composition>(composition)),
         rule(checked_rule(kNtmStep, eps, eps_mode)),
         activation{(activation_code & 1) != 0, (activation_code & 2) != 0, (activation_code & 4) != 0,
                    (activation_code & 8) != 0},
-        memory(checked.real(memory_)),
+        memory(checked.real_first()),
         write(0, checked, sizes, write_head, write_previous, shift_offsets) {
     if (!lecture)
       read = NtmKind(1, checked, sizes, read_head, read_previous, shift_offsets);

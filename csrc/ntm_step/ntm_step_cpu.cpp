@@ -42,13 +42,16 @@ inline void read_weights(const NtmReadWeights<R>& of, int64_t sentence, SlotRang
   }
 }
 
-// Adds to content.dmemory, and leaves the piece's part of the keys' gradients.
+// content.dmemory = from + what the heads add, for a piece; and the piece's part of the keys' gradients.
 template <class R>
-inline void spread_looked(const NtmLooked<R>& by, int64_t sentence, int64_t piece, SlotRange range) {
+inline void spread_looked(const NtmLooked<R>& by, const Rows<const R>& from, int64_t sentence, int64_t piece,
+                          SlotRange range) {
   const ContentSpread<R>& content = by.content;
-  add_multiples(content.dmemory, sentence, range, by.weights, by.gradient, by.readers);
-  spread_content(content.in, content.memory, content.norms, content.cosines, content.a, content.dmemory, sentence,
-                 range);
+  Additions<R> additions(from, content.dmemory, sentence, range);
+  ContentPull<R> pull;
+  add_content(content, sentence, range, pull, additions);
+  additions.add(by.weights, by.gradient, by.readers);
+  additions.run();
   read_slots(content.memory, sentence, range, content.a, content.in.heads, content.key_parts, piece * content.in.heads);
 }
 
@@ -114,17 +117,15 @@ void ntm_rewrite(const NtmRewrite<R>& stage, int64_t sentence, int64_t begin, in
 template <class R>
 void ntm_write_backward(const NtmWriteBackward<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   const MemoryWriteBackward<R>& write = stage.write;
-  const int64_t M = write.in.sizes.width;
   for (int64_t piece = begin; piece < end; ++piece) {
     const SlotRange range = slots_of(write.in.sizes, piece);
-    for (int64_t n = range.begin; n < range.end; ++n) {
-      R* line = write.dmemory.row(sentence, n);
-      if (stage.given.data)
-        std::memcpy(line, stage.given.row(sentence, n), M * sizeof(R));
-      else
-        std::fill_n(line, M, R{0});
-    }
-    spread_looked(stage.after, sentence, piece, range);
+    const bool looked = stage.after.readers || stage.after.content.in.heads;
+    if (!stage.given.data)
+      clear_slots(write.dmemory, sentence, range);
+    else if (!looked)
+      copy_slots(stage.given, write.dmemory, sentence, range);
+    const Rows<const R> from = stage.given.data ? stage.given : Rows<const R>(write.dmemory);
+    spread_looked(stage.after, from, sentence, piece, range);
     read_weights(stage.before, sentence, range);
     memory_write_backward(write, sentence, piece, piece + 1);
     for (const Rows<const R>& more : stage.more)
@@ -139,7 +140,7 @@ template <class R>
 void ntm_spread(const NtmSpread<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   for (int64_t piece = begin; piece < end; ++piece)
     for (const NtmLooked<R>& by : stage.by)
-      spread_looked(by, sentence, piece, slots_of(stage.by[0].content.in.sizes, piece));
+      spread_looked<R>(by, by.content.dmemory, sentence, piece, slots_of(by.content.in.sizes, piece));
 }
 
 template <class R>

@@ -93,15 +93,15 @@ struct Address {
 template <class R>
 void run_forward(const NtmArguments& a, const NtmOutputs& made, R* saved_memory, bool save) {
   const bool write_first = a.write_first;
-  const bool one_room = !on_cuda(a.like()) && in_turn(work_of(a, 1));
-  const int64_t copies = one_room ? 1 : a.sizes.sentences;
+  const bool alone = !on_cuda(a.like()) && in_turn(work_of(a, 1));
+  const int64_t copies = alone ? 1 : a.sizes.sentences;
   Arena<R> measured(copies);
   ForwardRoom<R>(a, measured);
   const int64_t own = measured.used(), kept = save ? 0 : saved_size<R>(a, copies);
-  const Tensor memory = a.checked.make({own + kept});
-  Arena<R> arena(out<R>(memory), copies);
+  const Workspace<R> workspace(a.checked, alone, own + kept);
+  Arena<R> arena(workspace.memory(), copies);
   const ForwardRoom<R> room(a, arena);
-  Arena<R> saved_arena(save ? saved_memory : out<R>(memory) + own, save ? a.sizes.sentences : copies);
+  Arena<R> saved_arena(save ? saved_memory : workspace.memory() + own, save ? a.sizes.sentences : copies);
   const Saved<R> saved(a, saved_arena);
 
   const Rows<const R> old = rows_of<R>(a.memory);
@@ -155,9 +155,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
     std::optional<Tensor> write_sharpen, std::optional<Tensor> write_erase, std::optional<Tensor> write_add,
     std::optional<std::vector<int64_t>> shift_offsets, int64_t order, int64_t composition, double eps, int64_t eps_mode,
     int64_t activation, bool save) {
-  const NtmArguments a(memory, read_previous, write_previous,
-                       {read_key, read_strength, read_gate, read_shift, read_sharpen, {}, {}},
-                       {write_key, write_strength, write_gate, write_shift, write_sharpen, write_erase, write_add},
+  const NtmArguments a(memory, pointer_to(read_previous), pointer_to(write_previous),
+                       {pointer_to(read_key), pointer_to(read_strength), pointer_to(read_gate), pointer_to(read_shift),
+                        pointer_to(read_sharpen), nullptr, nullptr},
+                       {&write_key, pointer_to(write_strength), pointer_to(write_gate), pointer_to(write_shift),
+                        pointer_to(write_sharpen), pointer_to(write_erase), pointer_to(write_add)},
                        shift_offsets, order, composition, eps, eps_mode, activation);
   const auto& [B, N, M] = a.sizes;
   NtmOutputs outputs{a.checked.make({B, N, M}), a.checked.make({B, a.readers(), M}), a.checked.make({B, a.read.heads, N}),
@@ -178,9 +180,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
 
 // Gradients of what a step has left; absent ones are 0.
 struct NtmGiven {
-  std::optional<Tensor> memory;
-  Tensor reads;
-  std::optional<Tensor> weights[2];  // of write heads, of read heads
+  Argument memory, reads, weights[2];  // of write heads, of read heads
 };
 
 template <class R>
@@ -243,7 +243,7 @@ struct AddressBackward {
 struct NtmGradients {
   Tensor memory;
   std::optional<Tensor> previous[2];
-  NtmTensors heads[2];
+  std::array<std::optional<Tensor>, kNtmFields> heads[2];
 
   explicit NtmGradients(const NtmArguments& a) : memory(a.checked.make({a.sizes.sentences, a.sizes.slots, a.sizes.width})) {
     const auto& [B, N, M] = a.sizes;
@@ -252,7 +252,7 @@ struct NtmGradients {
       if (kind == 1 && a.lecture) break;
       if (of.located()) previous[kind] = a.checked.make({B, of.heads, N});
       if (of.flat) {
-        heads[kind][kKey] = a.checked.make({B, of.heads, of.tensors[kKey]->size(2)});
+        heads[kind][kKey] = a.checked.make({B, of.heads, of.fields[kKey].size(2)});
         continue;
       }
       const auto numbers = [&](NtmField field, bool used) {
@@ -273,7 +273,7 @@ struct NtmGradients {
 
   template <class R>
   NtmHeads<R> of(const NtmArguments& a, int kind) const {
-    const NtmTensors& t = heads[kind];
+    const auto& t = heads[kind];
     if (!t[kKey]) return {};
     if (a.of(kind).flat) return a.of(kind).template of_flat<R>(new_rows_of<R>(*t[kKey]), a.sizes.width);
     const auto rows = [&](NtmField field) { return t[field] ? new_rows_of<R>(*t[field]) : Rows<R>{}; };
@@ -292,19 +292,14 @@ struct NtmGradients {
 };
 
 template <class R>
-Rows<const R> rows_or_none(const std::optional<Tensor>& t) {
-  return t ? rows_of<R>(*t) : Rows<const R>{};
-}
-
-template <class R>
-void run_backward(const NtmArguments& a, const NtmGiven& given, const Tensor (&weights_)[2], const Tensor& saved_,
+void run_backward(const NtmArguments& a, const NtmGiven& given, const Argument (&weights_)[2], const Tensor& saved_,
                   const NtmGradients& out_) {
-  const bool one_room = !on_cuda(a.like()) && in_turn(work_of(a, 3));
-  const int64_t copies = one_room ? 1 : a.sizes.sentences;
+  const bool alone = !on_cuda(a.like()) && in_turn(work_of(a, 3));
+  const int64_t copies = alone ? 1 : a.sizes.sentences;
   Arena<R> measured(copies);
   BackwardRoom<R>(a, measured);
-  const Tensor memory = a.checked.make({measured.used()});
-  Arena<R> arena(out<R>(memory), copies), saved_arena(const_cast<R*>(in<R>(saved_)), a.sizes.sentences);
+  const Workspace<R> workspace(a.checked, alone, measured.used());
+  Arena<R> arena(workspace.memory(), copies), saved_arena(const_cast<R*>(in<R>(saved_)), a.sizes.sentences);
   const BackwardRoom<R> room(a, arena);
   const Saved<R> saved(a, saved_arena);  // only read
 
@@ -341,16 +336,16 @@ void run_backward(const NtmArguments& a, const NtmGiven& given, const Tensor (&w
   const WriteHeads<R> heads{a.sizes, W, a.composition, weights[0], room.ready[0].erase, room.ready[0].add};
   const NtmPrepare<R> prepares[] = {prepare(0), prepare(1)};
   const NtmReadWeights<R> by_new{a.write_first ? a.readers() : 0, room.renewed, reads,
-                                 a.lecture ? Rows<const R>{} : rows_or_none<R>(given.weights[1]),
+                                 a.lecture ? Rows<const R>{} : rows_of<R>(given.weights[1]),
                                  a.lecture ? room.by_reads : room.d[1]};
-  const NtmReadWeights<R> by_old{a.write_first ? 0 : readers, old, reads, rows_or_none<R>(given.weights[1]), room.d[1]};
+  const NtmReadWeights<R> by_old{a.write_first ? 0 : readers, old, reads, rows_of<R>(given.weights[1]), room.d[1]};
   const NtmRewrite<R> rewrite{{heads, old, room.renewed}, by_new};
   const NtmWriteBackward<R> write{
       {heads, old, dmemory, dmemory, room.d[0], room.erase_parts, room.add_parts, room.write_scratch},
-      rows_or_none<R>(given.memory),
+      rows_of<R>(given.memory),
       looked(1, room.renewed, a.write_first, late),
       by_old,
-      {rows_or_none<R>(given.weights[0]), a.lecture ? Rows<const R>(room.by_reads) : Rows<const R>{}}};
+      {rows_of<R>(given.weights[0]), a.lecture ? Rows<const R>(room.by_reads) : Rows<const R>{}}};
   const NtmSpread<R> spread{{looked(0, old, false, true), looked(1, old, !a.write_first, !a.write_first)}};
   const AddressBackward<R> back[] = {{a, 0, room, saved, weights[0], previous(0), gradient[0]},
                                      {a, 1, room, saved, weights[1], previous(1), gradient[1]}};
@@ -380,34 +375,29 @@ std::vector<Tensor> ntm_step_backward(
     std::optional<Tensor> write_add, std::optional<std::vector<int64_t>> shift_offsets, int64_t order,
     int64_t composition, double eps, int64_t eps_mode, int64_t activation, const Tensor& read_weights,
     const Tensor& write_weights, const Tensor& saved) {
-  const NtmArguments a(memory, read_previous, write_previous,
-                       {read_key, read_strength, read_gate, read_shift, read_sharpen, {}, {}},
-                       {write_key, write_strength, write_gate, write_shift, write_sharpen, write_erase, write_add},
+  const NtmArguments a(memory, pointer_to(read_previous), pointer_to(write_previous),
+                       {pointer_to(read_key), pointer_to(read_strength), pointer_to(read_gate), pointer_to(read_shift),
+                        pointer_to(read_sharpen), nullptr, nullptr},
+                       {&write_key, pointer_to(write_strength), pointer_to(write_gate), pointer_to(write_shift),
+                        pointer_to(write_sharpen), pointer_to(write_erase), pointer_to(write_add)},
                        shift_offsets, order, composition, eps, eps_mode, activation);
   const auto& [B, N, M] = a.sizes;
   const auto returned = [&](const char* name, const std::optional<Tensor>& t, int64_t heads, int64_t width) {
-    return t ? std::optional(a.checked.returned(name, *t, {{"B", B}, {"H", heads}, {"width", width}})) : std::nullopt;
+    return t ? a.checked.returned(name, *t, {{"B", B}, {"H", heads}, {"width", width}}) : Argument();
   };
-  const auto weights = [&](const char* name, const std::optional<Tensor>& t, const NtmKind& of) {
-    return returned(name, t, of.heads, N);
-  };
-  Tensor reads = a.checked.make({grad_reads ? 0 : B, a.readers(), M});
-  if (grad_reads)
-    reads = *returned("the gradient of the reads", grad_reads, a.readers(), M);
-  else
-    torch::stable::zero_(reads);
   const NtmGiven given{returned("the gradient of the memory", grad_memory, N, M),
-                       reads,
-                       {weights("the gradient of the write weights", grad_write_weights, a.write),
-                        weights("the gradient of the read weights", grad_read_weights, a.read)}};
-  const Tensor found[] = {*weights("write weights", write_weights, a.write),
-                          *weights("read weights", read_weights, a.read)};
+                       grad_reads ? returned("the gradient of the reads", grad_reads, a.readers(), M)
+                                  : Argument(a.checked.zeros({B, a.readers(), M})),
+                       {returned("the gradient of the write weights", grad_write_weights, a.write.heads, N),
+                        returned("the gradient of the read weights", grad_read_weights, a.read.heads, N)}};
+  const Argument weights[] = {returned("write weights", write_weights, a.write.heads, N),
+                              returned("read weights", read_weights, a.read.heads, N)};
   const NtmGradients gradients(a);
   with_type(a.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;
     check(saved.dim() == 1 && saved.size(0) == saved_size<R>(a, B), kNtmStep, ": expected what a step has saved; got ",
           Shape{saved});
-    run_backward<R>(a, given, found, saved, gradients);
+    run_backward<R>(a, given, weights, saved, gradients);
   });
   return gradients.list();
 }

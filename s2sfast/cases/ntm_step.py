@@ -111,7 +111,7 @@ def _raw(args: tuple, kwargs: dict) -> tuple:
         ("write_read", "read_write").index(kwargs.get("order", "write_read")),
         ("sequential", "product").index(kwargs.get("composition", "sequential")),
         kwargs.get("eps", 1e-8), ("clamp", "sqrt", "product").index(kwargs.get("eps_mode", "clamp")),
-        activation_code(activation), True,
+        activation_code(activation) if activation else 0, True,
     )  # fmt: skip
 
 

@@ -80,18 +80,20 @@ def ntm_step(
              [7., 8.]]])
     """
     try:
-        if order not in machine.ORDERS or composition not in machine.COMPOSITIONS or eps_mode not in machine.EPS_MODES:
-            machine.number_of("ntm_step", "order", machine.ORDERS, order)
-            machine.number_of("ntm_step", "composition", machine.COMPOSITIONS, composition)
-            machine.number_of("ntm_step", "eps_mode", machine.EPS_MODES, eps_mode)
-        tensors = promoted(
+        tensors = (
             memory, read_previous, write_previous, *_fields(read_head, _WRITE - _READ),
             *_fields(write_head, _TENSORS - _WRITE),
         )  # fmt: skip
+        if torch.is_autocast_enabled("cpu" if memory.is_cpu else memory.device.type):
+            tensors = promoted(*tensors)
         options = (
-            machine.offsets("ntm_step", shift_offsets), machine.ORDERS[order], machine.COMPOSITIONS[composition], eps,
-            machine.EPS_MODES[eps_mode], activation_code(activation),
-        )  # fmt: skip
+            None if shift_offsets is None else machine.offsets("ntm_step", shift_offsets),
+            machine.number_of("ntm_step", "order", machine.ORDERS, order),
+            machine.number_of("ntm_step", "composition", machine.COMPOSITIONS, composition),
+            eps,
+            machine.number_of("ntm_step", "eps_mode", machine.EPS_MODES, eps_mode),
+            0 if activation is None else activation_code(activation),
+        )
         if wants_gradient(*tensors):
             step = _NTMStep.apply(*tensors, *options)
         else:
@@ -100,7 +102,7 @@ def ntm_step(
                 step = machine.like(tensors[0], *step)
         if read_head is None:
             return NTMStep(step[0], step[1], step[3], step[3])
-        return NTMStep(*step)
+        return NTMStep._make(step)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise diagnosis("ntm_step", error, {"memory": memory}, _named(read_head, write_head)) from None
 
@@ -122,9 +124,7 @@ def _named(read_head: Any, write_head: Any) -> dict[str, Any]:
     return named
 
 
-def activation_code(activation: NTMActivation | None) -> int:
-    if activation is None:
-        return 0
+def activation_code(activation: NTMActivation) -> int:
     return (
         1
         + 2 * (activation.key == "tanh")
@@ -136,12 +136,12 @@ def activation_code(activation: NTMActivation | None) -> int:
 _KINDS = ((_READ_PREVIOUS, _READ, _WRITE), (_WRITE_PREVIOUS, _WRITE, _TENSORS))
 
 
-def _located(tensors: tuple[Tensor | None, ...], first: int) -> bool:
+def _located(tensors: Sequence[Tensor | None], first: int) -> bool:
     """Whether the heads whose fields begin there go on from their content weighting."""
     return tensors[first] is not None and (tensors[first + _STRENGTH] is None or tensors[first + _GATE] is not None)
 
 
-def _have_gradients(tensors: tuple[Tensor | None, ...]) -> list[int]:
+def _have_gradients(tensors: Sequence[Tensor | None]) -> list[int]:
     """The places of those that are looked at."""
     found = [0, *(previous for previous, first, _ in _KINDS if _located(tensors, first))]
     for _, first, end in _KINDS:
@@ -158,16 +158,18 @@ class _NTMStep(torch.autograd.Function):
         ctx.save_for_backward(*arguments[:_TENSORS], read_weights, write_weights, saved)
         ctx.options = arguments[_TENSORS:]
         ctx.set_materialize_grads(False)
-        return machine.like(arguments[0], *step)
+        return tuple(step) if memory.dtype == arguments[0].dtype else machine.like(arguments[0], *step)
 
     @staticmethod
     @first_derivative_of("ntm_step")
     def backward(ctx: Any, *given: Any) -> Any:
         *tensors, read_weights, write_weights, saved = ctx.saved_tensors
         found = _raw_backward(*given, *tensors, *ctx.options, read_weights, write_weights, saved)
+        if saved.dtype != tensors[0].dtype:
+            found = machine.like(tensors[0], *found)
         gradients: list[Tensor | None] = [None] * (_TENSORS + len(ctx.options))
-        for at, gradient in zip(_have_gradients(tuple(tensors)), found, strict=True):
-            gradients[at] = machine.like(tensors[at], gradient)
+        for at, gradient in zip(_have_gradients(tensors), found, strict=True):
+            gradients[at] = gradient
         return tuple(gradients)
 
 
