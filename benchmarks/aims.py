@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import attention_aims
+from benchmarks import attention_aims, ntm_aims
 from benchmarks.results import Results
 from benchmarks.verdict import Verdict
 
@@ -17,7 +17,13 @@ CALL_COST = 3e-6
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    return [*_speedups(results), *_call_costs(results), _log_sum_exp(results), *attention_aims.verdicts(results)]
+    return [
+        *_speedups(results),
+        *_call_costs(results),
+        _log_sum_exp(results),
+        *attention_aims.verdicts(results),
+        *ntm_aims.verdicts(results),
+    ]
 
 
 def _speedups(results: Results) -> list[Verdict]:

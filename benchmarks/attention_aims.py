@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from benchmarks.results import Results, Row
-from benchmarks.verdict import Verdict
+from benchmarks.verdict import Verdict, compare, faster
 
 FASTER = (
     ("additive_attention", "B16-Q5-T64-D512", "compiled", 8.0),
@@ -47,28 +45,8 @@ FLOOR = ("additive_attention", "B16-Q5-T64-D512", 1.3)
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    found = [_faster(results, *aim) for aim in FASTER] + [_leaner(results, *aim) for aim in LEANER]
+    found = [faster(results, *aim, BOUNDS) for aim in FASTER] + [_leaner(results, *aim) for aim in LEANER]
     return [*found, _floor(results), _never_slower(results)]
-
-
-def _compare(
-    results: Results, op: str, case: str, rival: str, judge: Callable[[Row, Row], Verdict], aim: str
-) -> Verdict:
-    rows = results.of(op, 1).get(case, {})
-    if "fast" not in rows or rival not in rows:
-        return Verdict(aim, "-", "-", None)
-    return judge(rows["fast"], rows[rival])
-
-
-def _faster(results: Results, op: str, case: str, rival: str, wanted: float) -> Verdict:
-    aim = f"{op} {case}, one thread, over `{rival}`"
-
-    def judge(ours: Row, theirs: Row) -> Verdict:
-        got = theirs.median / ours.median
-        note = "" if got >= wanted else f" by {wanted / got:.2f}x: {BOUNDS.get((op, rival), 'not known why')}"
-        return Verdict(aim, f"at least {wanted:g}x", f"{got:.1f}x", got >= wanted, note)
-
-    return _compare(results, op, case, rival, judge, aim)
 
 
 def _leaner(results: Results, op: str, case: str, rival: str, wanted: float) -> Verdict:
@@ -83,7 +61,7 @@ def _leaner(results: Results, op: str, case: str, rival: str, wanted: float) -> 
         note = "" if met else f": {BOUNDS.get((op, rival), 'not known why')}"
         return Verdict(aim, f"at most {100 * wanted:g} %", got, met, note)
 
-    return _compare(results, op, case, rival, judge, aim)
+    return compare(results, op, case, rival, judge, aim)
 
 
 def _floor(results: Results) -> Verdict:
@@ -94,7 +72,7 @@ def _floor(results: Results) -> Verdict:
         got = ours.median / floor.median
         return Verdict(aim, f"at most {wanted:g}x", f"{got:.2f}x", got <= wanted)
 
-    return _compare(results, op, case, "floor", judge, aim)
+    return compare(results, op, case, "floor", judge, aim)
 
 
 def _never_slower(results: Results) -> Verdict:

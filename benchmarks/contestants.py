@@ -110,6 +110,10 @@ def _need(op: Op, name: str, args: tuple, case: Case | None) -> float:
     if case is not None and op.name.startswith("additive") and name not in OURS:
         B, Q, T, D = (case.sizes[letter] for letter in "BQTD")
         return 4.0 * B * Q * T * D * (3 if training.trains(case) else 2)
+    if case is not None and op.name in ("content_address", "ntm_step") and name not in OURS:
+        B, N, M = (case.sizes[letter] for letter in "BNM")
+        heads = case.sizes.get("H") or case.sizes["W"]
+        return 4.0 * B * N * M * heads * (12 if training.trains(case) else 4)
     size = sum(x.numel() * x.element_size() for x in args if isinstance(x, Tensor))
     return COPIES.get(name, 6.0) * size
 
@@ -189,6 +193,8 @@ def truth_of(op: Op, args: tuple, kwargs: dict, case: Case | None = None) -> Any
     which the rival `eager` in float64 must agree with, and the others by that."""
     if case is not None and training.trains(case):
         return training.truth_of(op, args, kwargs)
+    if "N" in (case.sizes if case else ()):
+        return _by_sentence(op, args, kwargs)
     if op.name != "beam_topk" or args[0].numel() <= _EXACT_LIMIT:
         return op.reference(*args, **kwargs)
     logits, scores, k = args
@@ -199,6 +205,14 @@ def truth_of(op: Op, args: tuple, kwargs: dict, case: Case | None = None) -> Any
         if b == 0:
             check(exact, op.reference(*sentence, k), "beam_topk, eager in float64")
         found.append(exact)
+    return type(found[0])(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+
+def _by_sentence(op: Op, args: tuple, kwargs: dict) -> Any:
+    """Of a Neural Turing Machine: the reference takes many times the memory's size."""
+    found = [op.reference(*training.sentence(args, b), **training.sentence(kwargs, b)) for b in range(args[0].shape[0])]
+    if isinstance(found[0], Tensor):
+        return torch.cat(found)
     return type(found[0])(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 

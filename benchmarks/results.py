@@ -9,8 +9,8 @@ from typing import Any
 
 OURS = ("fast", "out")
 NOT_RIVALS = (*OURS, "logsumexp", "floor")
-OPS_KINDS = ("ops", "attention")
-"""Of the files of ops' rows: those of the search, those of attention and copying."""
+OPS_KINDS = ("ops", "attention", "ntm")
+"""Of the files of ops' rows: those of the search, of attention and copying, of a Neural Turing Machine."""
 KINDS = (*OPS_KINDS, "bandwidth", "empty_op", "search_overhead")
 
 

@@ -1,7 +1,8 @@
 """s2sfast: a fast decoding engine for sequence-to-sequence models in PyTorch.
 
-The ops (the attentions, copying, a Neural Turing Machine's memory, ``beam_topk``, ``backtrace``) mean exactly what :mod:`s2sfast.reference` says in plain
-PyTorch; the searches (``beam_search``, ``greedy_search``, ``exhaustive_search``) run over any step function.
+The ops (the attentions, copying, a Neural Turing Machine's memory, ``beam_topk``, ``backtrace``) mean exactly what
+:mod:`s2sfast.reference` says in plain PyTorch; the searches (``beam_search``, ``greedy_search``, ``exhaustive_search``)
+run over any step function.
 """
 
 import importlib

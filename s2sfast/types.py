@@ -100,7 +100,11 @@ class NTMActivation:
     add: str = "none"
 
     def __post_init__(self) -> None:
-        for name, known in (("key", ("none", "tanh")), ("strength", ("softplus", "oneplus")), ("add", ("none", "tanh"))):
+        for name, known in (
+            ("key", ("none", "tanh")),
+            ("strength", ("softplus", "oneplus")),
+            ("add", ("none", "tanh")),
+        ):
             got = getattr(self, name)
             if got not in known:
                 raise ValueError(f"NTMActivation: expected {name} to be {' or '.join(known)}; got {got!r}")

@@ -27,7 +27,7 @@ def bound(op, args, kwargs):
 
 
 def with_gradients(op, arguments, cast=lambda x: x):
-    """(arguments, those of them that want a gradient), each a leaf of its own; a field of a tuple is named `tuple.field`."""
+    """(arguments, those of them that want a gradient), each a leaf; a field of a tuple is named `tuple.field`."""
     leaves = {}
 
     def leaf(name, value):

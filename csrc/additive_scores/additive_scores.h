@@ -21,8 +21,8 @@ struct AdditiveInputs {
   AttentionSizes sizes;
   AttentionMask mask;
   int64_t width;                            // D
-  Rows<const Real<T>> query;       // (B, Q, D)
-  Rows<const T> keys;              // (B, T, D)
+  Rows<const Real<T>> query;                // (B, Q, D)
+  Rows<const T> keys;                       // (B, T, D)
   const Real<T>* v;                         // (D,)
   int64_t channels = 0;                     // C; 0: no features
   const T* features = nullptr;              // (B, Q, T, C)

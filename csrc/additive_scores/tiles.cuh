@@ -67,9 +67,8 @@ struct FeatureResult {
 
 // Columns [first, first + kTileDepth) of some rows; 0 where there is none. The whole block calls.
 template <int kRows, int kPitch, class T>
-__device__ __forceinline__ void stage_rows(const Rows<const T>& rows, int64_t b, int64_t first_row,
-                                           int64_t end_row, int64_t first, bool wide,
-                                           Real<T> (&staged)[kRows][kPitch]) {
+__device__ __forceinline__ void stage_rows(const Rows<const T>& rows, int64_t b, int64_t first_row, int64_t end_row,
+                                           int64_t first, bool wide, Real<T> (&staged)[kRows][kPitch]) {
   constexpr int kPerRow = kTileDepth / kWide<T>, kAll = kRows * kPerRow;
   constexpr int kLoads = (kAll + kTileThreads - 1) / kTileThreads;
   Real<T> x[kLoads][kWide<T>];

@@ -110,8 +110,8 @@ AttentionSoftmaxBackward<Real<T>> softmax_backward(const AttentionArguments& a, 
 }
 
 template <class T>
-AttentionSpread<Real<T>> spread(const AttentionArguments& a, const Tensor& weights, Rows<const Real<T>> x,
-                                bool add, const Tensor& into) {
+AttentionSpread<Real<T>> spread(const AttentionArguments& a, const Tensor& weights, Rows<const Real<T>> x, bool add,
+                                const Tensor& into) {
   return {a.sizes(), a.mask(), in<Real<T>>(weights), x, add, new_rows_of<Real<T>>(into)};
 }
 

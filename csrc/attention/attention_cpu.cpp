@@ -61,8 +61,8 @@ struct SentenceDots {
 
 // out[i][e] += sum_n weights[i][n] rows[n][e] for kVectors vectors of columns; the last has `lanes`.
 template <class R, int kX, int kVectors, class T>
-inline void weighted_rows(const R* const* weights, const int32_t* at, int count, const Rows<T>& rows,
-                          int64_t sentence, int64_t column, int64_t lanes, R* const* out) {
+inline void weighted_rows(const R* const* weights, const int32_t* at, int count, const Rows<T>& rows, int64_t sentence,
+                          int64_t column, int64_t lanes, R* const* out) {
   V<R> sums[kX][kVectors];
   const auto lanes_of = [&](int v) { return v == kVectors - 1 ? lanes : kCount<R>; };
   for (int i = 0; i < kX; ++i)

@@ -14,11 +14,11 @@ struct AttentionDecode {
   Rows<const Real<T>> query;  // (B, Q, D)
   Rows<const T> keys;         // (B, T, D)
   Rows<const T> values;       // (B, T, E)
-  Real<T>* context;                    // (B, Q, E)
-  Real<T>* weights;                    // (B, Q, T), or null
-  void* workspace;                     // of attention_decode_bytes
-  CudaFault* faults;                   // where a length out of [0, T] is reported, or null
-  int what;                            // as of attention_check_cuda
+  Real<T>* context;           // (B, Q, E)
+  Real<T>* weights;           // (B, Q, T), or null
+  void* workspace;            // of attention_decode_bytes
+  CudaFault* faults;          // where a length out of [0, T] is reported, or null
+  int what;                   // as of attention_check_cuda
 };
 
 // Positions that one block looks at, a multiple of 8, about sqrt(reading T): more for scores that cost no more than to

@@ -195,8 +195,8 @@ class Arena {
   int64_t sentences_, used_ = 0;
 };
 
-// Memory for the numbers that a call needs meanwhile: the thread's own where nobody else works on it, which costs nothing
-// in a loop of calls.
+// Memory for the numbers that a call needs meanwhile: the thread's own where nobody else works on it, which costs
+// nothing in a loop of calls.
 template <class R>
 class Workspace {
  public:

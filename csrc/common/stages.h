@@ -28,12 +28,12 @@ struct Stage {
 
 // A stage of arguments that live until it has run, a variable: the kernel `name` of the instruction set in use, or
 // `name`_cuda.
-#define S2SFAST_STAGE(name, arguments, pieces)                                                                    \
-  ::s2sfast::Stage(                                                                                               \
-      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); },          \
-      [&a = arguments](::s2sfast::CudaTarget target) {                                                            \
-        if constexpr (::s2sfast::kBuiltWithCuda) return name##_cuda(a, target);                                   \
-        return 0;                                                                                                 \
+#define S2SFAST_STAGE(name, arguments, pieces)                                                           \
+  ::s2sfast::Stage(                                                                                      \
+      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); }, \
+      [&a = arguments](::s2sfast::CudaTarget target) {                                                   \
+        if constexpr (::s2sfast::kBuiltWithCuda) return name##_cuda(a, target);                          \
+        return 0;                                                                                        \
       })
 
 // Work that one thread does sooner than it could share it, in additions and multiplications.

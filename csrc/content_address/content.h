@@ -105,8 +105,8 @@ struct ContentPull {
   R of[kSlots];
 };
 
-// Adds to the memory's gradient what addressing has in it, for a range: sum_h a[h][n] key[h] - pull[n] memory[n]. `pull`
-// must live until the additions have run.
+// Adds to the memory's gradient what addressing has in it, for a range: sum_h a[h][n] key[h] - pull[n] memory[n].
+// `pull` must live until the additions have run.
 template <class R>
 inline void add_content(const ContentSpread<R>& stage, int64_t sentence, SlotRange range, ContentPull<R>& pull,
                         Additions<R>& additions) {

@@ -7,9 +7,11 @@
 // The memory is read once, for the dot products and the norms together. Back, with s = d(strength cosine),
 // a = s strength / denominator and |.| a norm as the mode wants it:
 //
-//   dstrength = sum_n s cosine;   dkey = sum_n a memory[n] - key_pull key;   dmemory[n] = sum_h a key[h] - pull[n] memory[n]
+//   dstrength = sum_n s cosine;   dkey = sum_n a memory[n] - key_pull key;   dmemory[n] = sum_h a key[h] - pull[n]
+//   memory[n]
 //
-// where the pulls are what the norms contribute: key_pull = slope(key) |key| sum_n a |memory[n]| cosine, and pull[n] alike.
+// where the pulls are what the norms contribute: key_pull = slope(key) |key| sum_n a |memory[n]| cosine, and pull[n]
+// alike.
 #include "common/cosine.h"
 #include "common/cpu/isa.h"
 #include "common/cuda/fault.h"

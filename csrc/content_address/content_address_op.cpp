@@ -1,9 +1,8 @@
-#include "content_address/content_address.h"
-
 #include <tuple>
 
 #include "common/checked.h"
 #include "common/stages.h"
+#include "content_address/content_address.h"
 
 namespace s2sfast {
 namespace {
@@ -42,15 +41,16 @@ struct Given {
 std::tuple<Tensor, Tensor, Tensor> content_address(const Tensor& memory, const Tensor& key, const Tensor& strength,
                                                    double eps, int64_t eps_mode) {
   const Given g(memory, key, strength, eps, eps_mode);
-  Tensor weights = g.pairs(), cosines = g.pairs(), norms = g.checked.make({g.sizes.sentences, g.norms(), g.sizes.slots});
+  Tensor weights = g.pairs(), cosines = g.pairs(),
+         norms = g.checked.make({g.sizes.sentences, g.norms(), g.sizes.slots});
   with_type(g.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;
     const auto heads = g.of<R>();
     const ContentMatch<R> match{heads, rows_of<R>(g.memory), new_rows_of<R>(cosines), new_rows_of<R>(norms)};
     const ContentWeights<R> weigh{heads, rows_of<R>(norms), new_rows_of<R>(cosines), new_rows_of<R>(weights)};
-    run_stages(memory, kName, g.sizes.sentences, g.work(1),
-               {S2SFAST_STAGE(content_match, match, slot_pieces(g.sizes)),
-                S2SFAST_STAGE(content_weights, weigh, g.heads)});
+    run_stages(
+        memory, kName, g.sizes.sentences, g.work(1),
+        {S2SFAST_STAGE(content_match, match, slot_pieces(g.sizes)), S2SFAST_STAGE(content_weights, weigh, g.heads)});
   });
   return {std::move(weights), std::move(cosines), std::move(norms)};
 }
@@ -82,13 +82,8 @@ std::tuple<Tensor, Tensor, Tensor> content_address_backward(const Tensor& grad_,
                                   new_rows_of<R>(a),
                                   new_rows_of<R>(dstrength),
                                   new_rows_of<R>(pull)};
-    const ContentSpread<R> spread{heads,
-                                  rows_of<R>(g.memory),
-                                  rows_of<R>(norms),
-                                  rows_of<R>(cosines),
-                                  rows_of<R>(a),
-                                  new_rows_of<R>(dmemory),
-                                  new_rows_of<R>(parts)};
+    const ContentSpread<R> spread{heads,         rows_of<R>(g.memory),    rows_of<R>(norms),    rows_of<R>(cosines),
+                                  rows_of<R>(a), new_rows_of<R>(dmemory), new_rows_of<R>(parts)};
     const ContentJoin<R> join{heads, rows_of<R>(parts), rows_of<R>(pull), new_rows_of<R>(dkey)};
     run_stages(memory, kName, B, g.work(2),
                {S2SFAST_STAGE(content_backward, back, g.heads), S2SFAST_STAGE(content_spread, spread, pieces),
@@ -101,7 +96,8 @@ std::tuple<Tensor, Tensor, Tensor> content_address_backward(const Tensor& grad_,
 
 STABLE_TORCH_LIBRARY_FRAGMENT(s2sfast, m) {
   m.def(
-      "content_address(Tensor memory, Tensor key, Tensor strength, float eps, int eps_mode) -> (Tensor, Tensor, Tensor)",
+      "content_address(Tensor memory, Tensor key, Tensor strength, float eps, int eps_mode) -> (Tensor, Tensor, "
+      "Tensor)",
       {at::Tag::pt2_compliant_tag});
   m.def(
       "content_address_backward(Tensor grad, Tensor memory, Tensor key, Tensor strength, float eps, int eps_mode, "

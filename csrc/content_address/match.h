@@ -8,12 +8,14 @@ namespace {
 
 // Vectors at a time: with the squares they leave room for the sums of two slots at least, in one vector of sums.
 template <class R>
-inline constexpr int kMatchHeads = kCount<R> >= 8 ? 4 : kCount<R> >= 4 ? 3 : 1;
+inline constexpr int kMatchHeads = kCount<R> >= 8   ? 4
+                                   : kCount<R> >= 4 ? 3
+                                                    : 1;
 
 // out.row(h)[n] for kHeads vectors and slots [begin, end); with kSquares, squares[n] too.
 template <int kHeads, bool kSquares, class R>
-[[gnu::flatten]] inline void match_some(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* vectors,
-                       R* const* out, R* squares) {
+[[gnu::flatten]] inline void match_some(const Rows<const R>& memory, int64_t sentence, SlotRange range,
+                                        const R* const* vectors, R* const* out, R* squares) {
   constexpr int kVectors = kHeads + (kSquares ? 1 : 0), kSlotsAtOnce = kCount<R> / kVectors;
   for (int64_t n = range.begin; n < range.end; n += kSlotsAtOnce) {
     const R* slots[kSlotsAtOnce];
@@ -26,8 +28,7 @@ template <int kHeads, bool kSquares, class R>
       for (int i = 0; i < kSlotsAtOnce; ++i) {
         const V<R> slot = load_lanes<R>(slots[i] + m, lanes);
         for (int h = 0; h < kHeads; ++h) sums[h * kSlotsAtOnce + i] = fma(of[h], slot, sums[h * kSlotsAtOnce + i]);
-        if constexpr (kSquares)
-          sums[kHeads * kSlotsAtOnce + i] = fma(slot, slot, sums[kHeads * kSlotsAtOnce + i]);
+        if constexpr (kSquares) sums[kHeads * kSlotsAtOnce + i] = fma(slot, slot, sums[kHeads * kSlotsAtOnce + i]);
       }
     });
     R found[kCount<R>];

@@ -84,7 +84,13 @@ struct Norms {
   }
   template <class R>
   CosineInputs<R> inputs(const AttentionArguments& a) const {
-    return {a.sizes(),         a.mask(), rule.mode, rule.eps, strength ? in<R>(*strength) : nullptr, scale, in<R>(query_squares),
+    return {a.sizes(),
+            a.mask(),
+            rule.mode,
+            rule.eps,
+            strength ? in<R>(*strength) : nullptr,
+            scale,
+            in<R>(query_squares),
             in<R>(key_squares)};
   }
 };

@@ -1,8 +1,7 @@
-#include "location_address/location_address.h"
-
 #include <tuple>
 
 #include "common/stages.h"
+#include "location_address/location_address.h"
 #include "location_address/sharpen.h"
 #include "location_address/shift.h"
 
@@ -67,9 +66,8 @@ Tensor location_address(const Tensor& content, const Tensor& previous, const Ten
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> location_address_backward(
-    const Tensor& grad_, const Tensor& content, const Tensor& previous, const Tensor& gate,
-    std::optional<Tensor> shift, std::optional<Tensor> sharpen, std::optional<std::vector<int64_t>> shift_offsets,
-    const Tensor& weights_) {
+    const Tensor& grad_, const Tensor& content, const Tensor& previous, const Tensor& gate, std::optional<Tensor> shift,
+    std::optional<Tensor> sharpen, std::optional<std::vector<int64_t>> shift_offsets, const Tensor& weights_) {
   const Given g(content, previous, gate, shift, sharpen, shift_offsets);
   const auto& [B, H, N] = std::tie(g.sentences, g.heads, g.slots);
   const Argument grad = g.checked.returned("the gradient", grad_, {{"B", B}, {"H", H}, {"N", N}});

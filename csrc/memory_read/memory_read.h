@@ -46,8 +46,9 @@ int memory_read_backward_cuda(const MemoryReadBackward<R>&, CudaTarget);
 
 }  // namespace s2sfast
 
-S2SFAST_DECLARE_KERNELS(
-    template <class R> void memory_read(const MemoryRead<R>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R> void memory_read_join(const MemoryReadJoin<R>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R>
-    void memory_read_backward(const MemoryReadBackward<R>&, int64_t sentence, int64_t begin, int64_t end);)
+S2SFAST_DECLARE_KERNELS(template <class R>
+                        void memory_read(const MemoryRead<R>&, int64_t sentence, int64_t begin, int64_t end);
+                        template <class R>
+                        void memory_read_join(const MemoryReadJoin<R>&, int64_t sentence, int64_t begin, int64_t end);
+                        template <class R> void memory_read_backward(const MemoryReadBackward<R>&, int64_t sentence,
+                                                                     int64_t begin, int64_t end);)

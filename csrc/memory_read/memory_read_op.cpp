@@ -1,9 +1,8 @@
-#include "memory_read/memory_read.h"
-
 #include <tuple>
 
 #include "common/checked.h"
 #include "common/stages.h"
+#include "memory_read/memory_read.h"
 
 namespace s2sfast {
 namespace {
@@ -20,8 +19,7 @@ struct Given {
       : checked(kName, "memory", memory_, "B, N, M"),
         sizes{checked.size(0), checked.size(1), checked.size(2)},
         memory(checked.real_first()),
-        weights(
-            checked.like_first("weights", weights_, {{"B", sizes.sentences}, {"H", kAny}, {"N", sizes.slots}})),
+        weights(checked.like_first("weights", weights_, {{"B", sizes.sentences}, {"H", kAny}, {"N", sizes.slots}})),
         heads(weights.size(1)) {}
 
   double work(double passes) const { return passes * sizes.sentences * sizes.slots * sizes.width * heads; }
@@ -49,9 +47,12 @@ std::tuple<Tensor, Tensor> memory_read_backward(const Tensor& grad_, const Tenso
   Tensor dmemory = g.checked.make({B, N, M}), dweights = g.checked.make({B, g.heads, N});
   with_type(g.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;
-    const MemoryReadBackward<R> back{g.sizes,          g.heads,
-                                     rows_of<R>(g.memory), rows_of<R>(g.weights),
-                                     rows_of<R>(grad), new_rows_of<R>(dmemory),
+    const MemoryReadBackward<R> back{g.sizes,
+                                     g.heads,
+                                     rows_of<R>(g.memory),
+                                     rows_of<R>(g.weights),
+                                     rows_of<R>(grad),
+                                     new_rows_of<R>(dmemory),
                                      new_rows_of<R>(dweights)};
     run_stages(memory, kName, B, g.work(2), {S2SFAST_STAGE(memory_read_backward, back, slot_pieces(g.sizes))});
   });

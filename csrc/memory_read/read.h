@@ -8,8 +8,8 @@ namespace {
 
 // out[h][m, m + kVectors vectors) = sum over the range of weights[h][n] slots[n]; the last vector has `lanes`.
 template <int kHeads, int kVectors, class R>
-[[gnu::flatten]] inline void read_columns(const Rows<const R>& memory, int64_t sentence, SlotRange range, const R* const* weights,
-                         int64_t m, int64_t lanes, R* const* out) {
+[[gnu::flatten]] inline void read_columns(const Rows<const R>& memory, int64_t sentence, SlotRange range,
+                                          const R* const* weights, int64_t m, int64_t lanes, R* const* out) {
   const auto lanes_of = [&](int v) { return v == kVectors - 1 ? lanes : kCount<R>; };
   V<R> sums[kHeads][kVectors] = {};
   for (int64_t n = range.begin; n < range.end; ++n) {

@@ -4,10 +4,11 @@
 //   sequential:  for each head h in turn, m <- m (1 - w erase[b, h]) + w add[b, h]
 //   product:     m <- m prod_h (1 - w erase[b, h]) + sum_h w add[b, h]         (Graves et al. 2016)
 //
-// where m = memory[b, n]. Back, with g the gradient of what is written, p_h = 1 - w_h erase_h, m_h the slot before head h
-// (sequential) and x_h = g p_W ... p_{h+1} m_h or g m prod_{j != h} p_j:
+// where m = memory[b, n]. Back, with g the gradient of what is written, p_h = 1 - w_h erase_h, m_h the slot before head
+// h (sequential) and x_h = g p_W ... p_{h+1} m_h or g m prod_{j != h} p_j:
 //
-//   dw_h = sum over the slot's numbers of (g_h add_h - erase_h x_h);   derase_h = - sum_n w_h x_h;   dadd_h = sum_n w_h g_h
+//   dw_h = sum over the slot's numbers of (g_h add_h - erase_h x_h);   derase_h = - sum_n w_h x_h;   dadd_h = sum_n w_h
+//   g_h
 //
 // with g_h = g p_W ... p_{h+1} (sequential) or g.
 #include "common/cpu/isa.h"
@@ -55,7 +56,7 @@ int memory_write_backward_cuda(const MemoryWriteBackward<R>&, CudaTarget);
 
 }  // namespace s2sfast
 
-S2SFAST_DECLARE_KERNELS(
-    template <class R> void memory_write(const MemoryWrite<R>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R>
-    void memory_write_backward(const MemoryWriteBackward<R>&, int64_t sentence, int64_t begin, int64_t end);)
+S2SFAST_DECLARE_KERNELS(template <class R>
+                        void memory_write(const MemoryWrite<R>&, int64_t sentence, int64_t begin, int64_t end);
+                        template <class R> void memory_write_backward(const MemoryWriteBackward<R>&, int64_t sentence,
+                                                                      int64_t begin, int64_t end);)

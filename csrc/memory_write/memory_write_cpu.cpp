@@ -11,8 +11,12 @@ void memory_write(const MemoryWrite<R>& stage, int64_t sentence, int64_t begin, 
 template <class R>
 void memory_write_backward(const MemoryWriteBackward<R>& stage, int64_t sentence, int64_t begin, int64_t end) {
   for (int64_t piece = begin; piece < end; ++piece) {
-    const WritePiece<R> own{stage.in,          sentence,        piece * stage.in.heads,
-                            stage.dweights,    stage.erase_parts, stage.add_parts,
+    const WritePiece<R> own{stage.in,
+                            sentence,
+                            piece * stage.in.heads,
+                            stage.dweights,
+                            stage.erase_parts,
+                            stage.add_parts,
                             stage.scratch.row(sentence, piece)};
     write_range_backward(own, stage.memory, stage.gradient, stage.dmemory, slots_of(stage.in.sizes, piece));
   }

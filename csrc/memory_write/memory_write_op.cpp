@@ -1,10 +1,9 @@
-#include "memory_write/memory_write.h"
-
 #include <tuple>
 
 #include "common/checked.h"
 #include "common/stages.h"
 #include "memory_read/memory_read.h"
+#include "memory_write/memory_write.h"
 
 namespace s2sfast {
 namespace {
@@ -45,8 +44,7 @@ Tensor memory_write(const Tensor& memory, const Tensor& weights, const Tensor& e
   with_type(g.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;
     const MemoryWrite<R> write{g.of<R>(), rows_of<R>(g.memory), new_rows_of<R>(written)};
-    run_stages(memory, kName, g.sizes.sentences, g.work(3),
-               {S2SFAST_STAGE(memory_write, write, slot_pieces(g.sizes))});
+    run_stages(memory, kName, g.sizes.sentences, g.work(3), {S2SFAST_STAGE(memory_write, write, slot_pieces(g.sizes))});
   });
   return written;
 }

@@ -16,8 +16,8 @@ struct HeadWrite {
 };
 
 template <bool kProduct, class R>
-[[gnu::flatten]] inline void write_slots(const WriteHeads<R>& in, const Rows<const R>& memory, int64_t sentence, SlotRange range,
-                        const Rows<R>& written) {
+[[gnu::flatten]] inline void write_slots(const WriteHeads<R>& in, const Rows<const R>& memory, int64_t sentence,
+                                         SlotRange range, const Rows<R>& written) {
   in_blocks<4>(range.begin, range.end, [&]<int kAtOnce>(int64_t n) {
     const R* from[kAtOnce];
     R* to[kAtOnce];
@@ -40,8 +40,7 @@ template <bool kProduct, class R>
             x[i] = fma(x[i], head.keep, head.more);
         }
       }
-      for (int i = 0; i < kAtOnce; ++i)
-        store_lanes<R>(to[i] + m, kProduct ? fma(x[i], keep[i], more[i]) : x[i], lanes);
+      for (int i = 0; i < kAtOnce; ++i) store_lanes<R>(to[i] + m, kProduct ? fma(x[i], keep[i], more[i]) : x[i], lanes);
     });
   });
 }
@@ -82,8 +81,8 @@ struct HeadVectors<R, 0> {
 
 // kAtOnce slots from n on; 1 with any number of heads.
 template <bool kProduct, int kHeads, int kAtOnce, class R>
-[[gnu::flatten]] inline void write_backward_some(const WritePiece<R>& piece, const Rows<const R>& memory, const Rows<const R>& gradient,
-                                const Rows<R>& dmemory, int64_t n) {
+[[gnu::flatten]] inline void write_backward_some(const WritePiece<R>& piece, const Rows<const R>& memory,
+                                                 const Rows<const R>& gradient, const Rows<R>& dmemory, int64_t n) {
   const WriteHeads<R>& in = piece.in;
   const int64_t b = piece.sentence, heads = kHeads ? kHeads : in.heads;
   HeadVectors<R, kHeads> before, keep, erased, added, by_weight[kAtOnce];
@@ -110,8 +109,8 @@ template <bool kProduct, int kHeads, int kAtOnce, class R>
       const V<R> slot = load_lanes<R>(memory.row(b, n + i) + m, lanes);
       const V<R> whole = load_lanes<R>(gradient.row(b, n + i) + m, lanes);
       V<R> x = kProduct ? Lanes<R>::splat(1) : slot;
-  #pragma GCC unroll 4
-    for (int64_t h = 0; h < heads; ++h) {
+#pragma GCC unroll 4
+      for (int64_t h = 0; h < heads; ++h) {
         const HeadWrite<R> head(in.weights.row(b, h)[n + i], erase(h), add(h));
         before.set(h, x);
         keep.set(h, head.keep);
@@ -140,8 +139,8 @@ template <bool kProduct, int kHeads, int kAtOnce, class R>
 }
 
 template <bool kProduct, class R>
-inline void write_backward_slots(const WritePiece<R>& piece, const Rows<const R>& memory,
-                                 const Rows<const R>& gradient, const Rows<R>& dmemory, SlotRange range) {
+inline void write_backward_slots(const WritePiece<R>& piece, const Rows<const R>& memory, const Rows<const R>& gradient,
+                                 const Rows<R>& dmemory, SlotRange range) {
   const auto with = [&]<int kHeads>() {
     constexpr int kAtOnce = kHeads == 0 ? 1 : kHeads <= 2 ? 4 : 2;
     in_blocks<kAtOnce>(range.begin, range.end, [&]<int kSome>(int64_t n) {
@@ -164,8 +163,8 @@ inline void write_backward_slots(const WritePiece<R>& piece, const Rows<const R>
 
 // `gradient` and `dmemory` may be the same rows.
 template <class R>
-inline void write_range_backward(const WritePiece<R>& piece, const Rows<const R>& memory,
-                                 const Rows<const R>& gradient, const Rows<R>& dmemory, SlotRange range) {
+inline void write_range_backward(const WritePiece<R>& piece, const Rows<const R>& memory, const Rows<const R>& gradient,
+                                 const Rows<R>& dmemory, SlotRange range) {
   for (int64_t h = 0; h < piece.in.heads; ++h) {
     std::fill_n(piece.erase_parts.row(piece.sentence, piece.first_part + h), piece.in.sizes.width, R{0});
     std::fill_n(piece.add_parts.row(piece.sentence, piece.first_part + h), piece.in.sizes.width, R{0});

@@ -27,9 +27,8 @@ inline R softplus_of(R x) {
 // to[i] = function(from[i])
 template <class R, class Function>
 inline void map_row(const R* from, R* to, int64_t n, Function function) {
-  each_lanes<R>(n, [&](int64_t i, int64_t lanes) {
-    store_lanes<R>(to + i, function(load_lanes<R>(from + i, lanes)), lanes);
-  });
+  each_lanes<R>(
+      n, [&](int64_t i, int64_t lanes) { store_lanes<R>(to + i, function(load_lanes<R>(from + i, lanes)), lanes); });
 }
 
 // gradient[i] *= slope(y[i])

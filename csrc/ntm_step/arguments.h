@@ -44,8 +44,8 @@ struct NtmKind {
   std::vector<int64_t> offsets;
 
   NtmKind() = default;  // no heads
-  NtmKind(int kind, const Checked& checked, const MemorySizes& s, const NtmTensors& given,
-          const Tensor* previous_, const std::optional<std::vector<int64_t>>& shift_offsets)
+  NtmKind(int kind, const Checked& checked, const MemorySizes& s, const NtmTensors& given, const Tensor* previous_,
+          const std::optional<std::vector<int64_t>>& shift_offsets)
       : writes(kind == 0), flat(!given[kStrength]) {
     const NtmNames& names = kNtmNames[kind];
     if (flat)
@@ -53,10 +53,10 @@ struct NtmKind {
     else
       take_fields(names, checked, s, given);
     if (!located()) return;
-    check(previous_, kNtmStep, ": expected ", names.previous, " (B, ", names.letter, ", N)=(", s.sentences,
-          ", ", heads, ", ", s.slots, ") with a gate; got None");
-    previous = checked.like_first(names.previous, *previous_,
-                                  {{"B", s.sentences}, {names.letter, heads}, {"N", s.slots}});
+    check(previous_, kNtmStep, ": expected ", names.previous, " (B, ", names.letter, ", N)=(", s.sentences, ", ", heads,
+          ", ", s.slots, ") with a gate; got None");
+    previous =
+        checked.like_first(names.previous, *previous_, {{"B", s.sentences}, {names.letter, heads}, {"N", s.slots}});
     if (shifts()) offsets = checked_offsets(kNtmStep, taps, s.slots, shift_offsets);
   }
 
@@ -75,8 +75,8 @@ struct NtmKind {
     const auto rows = [&](NtmField field, bool wanted = true) {
       return wanted ? rows_of<R>(fields[field]) : Rows<const R>{};
     };
-    return {rows(kKey),        rows(kStrength),       rows(kGate),         rows(kShift, shifts()),
-            rows(kSharpen, sharpens()), rows(kErase, writes), rows(kAdd, writes)};
+    return {rows(kKey),           rows(kStrength),   rows(kGate), rows(kShift, shifts()), rows(kSharpen, sharpens()),
+            rows(kErase, writes), rows(kAdd, writes)};
   }
 
   // The fields' columns in one tensor's rows.
@@ -87,8 +87,12 @@ struct NtmKind {
     };
     const int64_t M = width, after = M + 3 + taps;
     return {Rows<R>{whole.data, M, whole.sentence_stride, whole.row_stride},
-            columns(M, 1), columns(M + 1, 1), columns(M + 2, taps), columns(M + 2 + taps, 1),
-            columns(after, writes ? M : 0), columns(after + M, writes ? M : 0)};
+            columns(M, 1),
+            columns(M + 1, 1),
+            columns(M + 2, taps),
+            columns(M + 2 + taps, 1),
+            columns(after, writes ? M : 0),
+            columns(after + M, writes ? M : 0)};
   }
 
  private:
@@ -117,8 +121,8 @@ struct NtmKind {
     take(kStrength, {B, H});
     if (writes)
       for (const NtmField field : {kErase, kAdd}) {
-        check(given[field], kNtmStep, ": expected ", names.field[field], " (B, W, M)=(", s.sentences, ", ",
-              heads, ", ", s.width, "); got None");
+        check(given[field], kNtmStep, ": expected ", names.field[field], " (B, W, M)=(", s.sentences, ", ", heads, ", ",
+              s.width, "); got None");
         take(field, {B, H, M});
       }
     take(kGate, {B, H});

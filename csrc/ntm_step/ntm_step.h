@@ -91,7 +91,7 @@ struct NtmFinish {
   NtmPrepare<R> heads;
   ContentJoin<R> key;
   MemoryReadJoin<R> erase, add;  // no heads: none
-  NtmHeads<R> gradient;          // of what is ready in strength, gate, shift and sharpen; then of what was given, in all
+  NtmHeads<R> gradient;  // of what is ready in strength, gate, shift and sharpen; then of what was given, in all
 };
 
 template <class R>

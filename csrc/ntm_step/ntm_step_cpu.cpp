@@ -20,7 +20,7 @@ inline void prepare_head(const NtmPrepare<R>& stage, int64_t b, int64_t h) {
   const auto one = [&](const Rows<const R>& in, const Rows<R>& out, auto function) {
     if (in.data) *out.row(b, h) = active.any ? function(*in.row(b, h)) : *in.row(b, h);
   };
-  active.any && active.tanh_key ? map(from.key, to.key, bend) : map(from.key, to.key, keep);
+  active.any&& active.tanh_key ? map(from.key, to.key, bend) : map(from.key, to.key, keep);
   one(from.strength, to.strength, [&](R x) { return softplus_of(x) + (active.one_more_strength ? 1 : 0); });
   one(from.gate, to.gate, sigmoid_of<R>);
   one(from.sharpen, to.sharpen, [](R x) { return 1 + softplus_of(x); });
@@ -28,7 +28,7 @@ inline void prepare_head(const NtmPrepare<R>& stage, int64_t b, int64_t h) {
   if (active.any && from.shift.data && !softmax_row(to.shift.row(b, h), R{1}, from.shift.width))
     std::fill_n(to.shift.row(b, h), from.shift.width, std::numeric_limits<R>::quiet_NaN());
   active.any ? map(from.erase, to.erase, sigmoid<R>) : map(from.erase, to.erase, keep);
-  active.any && active.tanh_add ? map(from.add, to.add, bend) : map(from.add, to.add, keep);
+  active.any&& active.tanh_add ? map(from.add, to.add, bend) : map(from.add, to.add, keep);
 }
 
 template <class R>
@@ -79,8 +79,7 @@ inline void finish_head(const NtmFinish<R>& stage, int64_t b, int64_t h) {
   of_softplus(to.strength, heads.given.strength);
   scale(to.gate, ready.gate, of_sigmoid);
   of_softplus(to.sharpen, heads.given.sharpen);
-  if (to.shift.data)
-    softmax_row_backward<R>(ready.shift.row(b, h), nullptr, to.shift.row(b, h), R{1}, to.shift.width);
+  if (to.shift.data) softmax_row_backward<R>(ready.shift.row(b, h), nullptr, to.shift.row(b, h), R{1}, to.shift.width);
   scale(to.erase, ready.erase, of_sigmoid);
   if (active.tanh_add) scale(to.add, ready.add, of_tanh);
 }

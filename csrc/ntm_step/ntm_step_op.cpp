@@ -42,8 +42,8 @@ NtmHeads<R> ready_heads(const NtmArguments& a, int kind, Arena<R>& arena) {
   const NtmKind& of = a.of(kind);
   const auto rows = [&](bool wanted, int64_t width) { return wanted ? arena.rows(of.heads, width) : Rows<R>{}; };
   const int64_t M = a.sizes.width;
-  return {arena.rows(of.heads, M), arena.rows(of.heads, 1),     rows(of.located(), 1), rows(of.shifts(), of.taps),
-          rows(of.sharpens(), 1),  rows(of.writes, M), rows(of.writes, M)};
+  return {arena.rows(of.heads, M), arena.rows(of.heads, 1), rows(of.located(), 1), rows(of.shifts(), of.taps),
+          rows(of.sharpens(), 1),  rows(of.writes, M),      rows(of.writes, M)};
 }
 
 template <class R>
@@ -54,7 +54,7 @@ ContentHeads<R> content_of(const NtmArguments& a, int kind, const NtmHeads<R>& r
 template <class R>
 LocationHeads<R> location_of(const NtmArguments& a, int kind, const NtmHeads<R>& ready, Rows<const R> content) {
   const NtmKind& of = a.of(kind);
-  return {a.sizes.sentences, of.heads,    a.sizes.slots, of.taps,       content, of.template previous_rows<R>(),
+  return {a.sizes.sentences, of.heads,    a.sizes.slots, of.taps,          content, of.template previous_rows<R>(),
           ready.gate,        ready.shift, ready.sharpen, of.offsets.data()};
 }
 
@@ -117,9 +117,8 @@ void run_forward(const NtmArguments& a, const NtmOutputs& made, R* saved_memory,
   };
   const NtmPrepare<R> prepares[] = {prepare(0), prepare(1)};
   const ContentMatch<R> matches[] = {match(0, old, true), match(1, old, !write_first)};
-  const Address<R> addresses[] = {
-      {a, 0, room.ready[0], saved, saved.norms[0], weights[0], room.scratch[0]},
-      {a, 1, room.ready[1], saved, saved.norms[1], weights[1], room.scratch[1]}};
+  const Address<R> addresses[] = {{a, 0, room.ready[0], saved, saved.norms[0], weights[0], room.scratch[0]},
+                                  {a, 1, room.ready[1], saved, saved.norms[1], weights[1], room.scratch[1]}};
   const WriteHeads<R> write_heads{a.sizes,    a.write.heads,       a.composition,
                                   weights[0], room.ready[0].erase, room.ready[0].add};
   const Rows<const R> looked_at = write_first ? Rows<const R>(written) : old;
@@ -131,20 +130,17 @@ void run_forward(const NtmArguments& a, const NtmOutputs& made, R* saved_memory,
   const MemoryReadJoin<R> join{a.sizes, a.readers(), room.parts, new_rows_of<R>(made.reads)};
 
   const int64_t pieces = slot_pieces(a.sizes), readers = a.read.heads, early = late ? 0 : readers;
-  run_stages(a.like(), kNtmStep, a.sizes.sentences, work_of(a, 1),
-             {S2SFAST_STAGE(ntm_prepare, prepares[0], a.write.heads),
-              S2SFAST_STAGE(ntm_prepare, prepares[1], readers),
-              S2SFAST_STAGE(content_match, matches[0], pieces),
-              S2SFAST_STAGE(content_match, matches[1], early ? pieces : 0),
-              S2SFAST_STAGE(content_weights, addresses[0].content, a.write.heads),
-              S2SFAST_STAGE(location_weights, addresses[0].location, addresses[0].located),
-              S2SFAST_STAGE(content_weights, addresses[1].content, early),
-              S2SFAST_STAGE(location_weights, addresses[1].location, early ? addresses[1].located : 0),
-              S2SFAST_STAGE(ntm_write, write, pieces),
-              S2SFAST_STAGE(content_weights, addresses[1].content, readers - early),
-              S2SFAST_STAGE(location_weights, addresses[1].location, early ? 0 : addresses[1].located),
-              S2SFAST_STAGE(memory_read, read_late, late ? pieces : 0),
-              S2SFAST_STAGE(memory_read_join, join, a.readers())});
+  run_stages(
+      a.like(), kNtmStep, a.sizes.sentences, work_of(a, 1),
+      {S2SFAST_STAGE(ntm_prepare, prepares[0], a.write.heads), S2SFAST_STAGE(ntm_prepare, prepares[1], readers),
+       S2SFAST_STAGE(content_match, matches[0], pieces), S2SFAST_STAGE(content_match, matches[1], early ? pieces : 0),
+       S2SFAST_STAGE(content_weights, addresses[0].content, a.write.heads),
+       S2SFAST_STAGE(location_weights, addresses[0].location, addresses[0].located),
+       S2SFAST_STAGE(content_weights, addresses[1].content, early),
+       S2SFAST_STAGE(location_weights, addresses[1].location, early ? addresses[1].located : 0),
+       S2SFAST_STAGE(ntm_write, write, pieces), S2SFAST_STAGE(content_weights, addresses[1].content, readers - early),
+       S2SFAST_STAGE(location_weights, addresses[1].location, early ? 0 : addresses[1].located),
+       S2SFAST_STAGE(memory_read, read_late, late ? pieces : 0), S2SFAST_STAGE(memory_read_join, join, a.readers())});
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
@@ -162,8 +158,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
                         pointer_to(write_sharpen), pointer_to(write_erase), pointer_to(write_add)},
                        shift_offsets, order, composition, eps, eps_mode, activation);
   const auto& [B, N, M] = a.sizes;
-  NtmOutputs outputs{a.checked.make({B, N, M}), a.checked.make({B, a.readers(), M}), a.checked.make({B, a.read.heads, N}),
-                 a.checked.make({B, a.write.heads, N})};
+  NtmOutputs outputs{a.checked.make({B, N, M}), a.checked.make({B, a.readers(), M}),
+                     a.checked.make({B, a.read.heads, N}), a.checked.make({B, a.write.heads, N})};
   Tensor saved = memory;  // replaced below
   with_type(a.checked.real_type(), [&]<class T>(T) {
     using R = Real<T>;
@@ -172,8 +168,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
     run_forward<R>(a, outputs, save ? out<R>(saved) : nullptr, save);
   });
   return {std::move(outputs.memory), std::move(outputs.reads), std::move(outputs.read_weights),
-          std::move(outputs.write_weights),
-          std::move(saved)};
+          std::move(outputs.write_weights), std::move(saved)};
 }
 
 // --- back ------------------------------------------------------------------------------------------------
@@ -186,8 +181,8 @@ struct NtmGiven {
 template <class R>
 struct BackwardRoom {
   NtmHeads<R> ready[2], gradient[2];
-  Rows<R> renewed;  // the new memory, where read heads look at it
-  Rows<R> d[2];     // of the weights, then of the content weights, then ContentSpread's a
+  Rows<R> renewed;   // the new memory, where read heads look at it
+  Rows<R> d[2];      // of the weights, then of the content weights, then ContentSpread's a
   Rows<R> by_reads;  // of the weights that the lecture's heads read with
   Rows<R> key_pull[2], key_parts[2], erase_parts, add_parts, write_scratch, scratch[2];
 
@@ -245,7 +240,8 @@ struct NtmGradients {
   std::optional<Tensor> previous[2];
   std::array<std::optional<Tensor>, kNtmFields> heads[2];
 
-  explicit NtmGradients(const NtmArguments& a) : memory(a.checked.make({a.sizes.sentences, a.sizes.slots, a.sizes.width})) {
+  explicit NtmGradients(const NtmArguments& a)
+      : memory(a.checked.make({a.sizes.sentences, a.sizes.slots, a.sizes.width})) {
     const auto& [B, N, M] = a.sizes;
     for (const int kind : {0, 1}) {
       const NtmKind& of = a.of(kind);
@@ -309,7 +305,9 @@ void run_backward(const NtmArguments& a, const NtmGiven& given, const Argument (
   const Rows<const R> weights[] = {rows_of<R>(weights_[0]), rows_of<R>(weights_[1])};
   const Rows<R> dmemory = new_rows_of<R>(out_.memory);
   const NtmHeads<R> gradient[] = {out_.of<R>(a, 0), out_.of<R>(a, 1)};
-  const auto previous = [&](int kind) { return out_.previous[kind] ? new_rows_of<R>(*out_.previous[kind]) : Rows<R>{}; };
+  const auto previous = [&](int kind) {
+    return out_.previous[kind] ? new_rows_of<R>(*out_.previous[kind]) : Rows<R>{};
+  };
   const auto prepare = [&](int kind) {
     return NtmPrepare<R>{a.of(kind).heads, a.activation, a.of(kind).template given<R>(a.sizes.width), room.ready[kind]};
   };
@@ -317,10 +315,11 @@ void run_backward(const NtmArguments& a, const NtmGiven& given, const Argument (
   const auto looked = [&](int kind, Rows<const R> at, bool reading, bool looking) {
     ContentHeads<R> heads = content_of(a, kind, room.ready[kind]);
     if (!looking) heads.heads = 0;
-    return NtmLooked<R>{reading ? a.readers() : 0,
-                        a.lecture ? weights[0] : weights[1],
-                        reads,
-                        {heads, at, saved.norms[kind], saved.cosines[kind], room.d[kind], dmemory, room.key_parts[kind]}};
+    return NtmLooked<R>{
+        reading ? a.readers() : 0,
+        a.lecture ? weights[0] : weights[1],
+        reads,
+        {heads, at, saved.norms[kind], saved.cosines[kind], room.d[kind], dmemory, room.key_parts[kind]}};
   };
   const auto finish = [&](int kind) {
     const auto join = [&](const Rows<R>& parts) {
@@ -360,8 +359,7 @@ void run_backward(const NtmArguments& a, const NtmGiven& given, const Argument (
               S2SFAST_STAGE(location_backward, back[1].location, late ? 0 : back[1].located),
               S2SFAST_STAGE(content_backward, back[1].content, late ? 0 : readers),
               S2SFAST_STAGE(location_backward, back[0].location, back[0].located),
-              S2SFAST_STAGE(content_backward, back[0].content, W),
-              S2SFAST_STAGE(ntm_spread, spread, pieces),
+              S2SFAST_STAGE(content_backward, back[0].content, W), S2SFAST_STAGE(ntm_spread, spread, pieces),
               S2SFAST_STAGE(ntm_finish, finishes[0], W), S2SFAST_STAGE(ntm_finish, finishes[1], readers)});
 }
 

@@ -54,7 +54,7 @@ def _sizes(B: int, N: int, M: int, H: int) -> dict[str, int]:
 
 
 def _bench(use: str, B: int, N: int, M: int, H: int) -> Case:
-    return Case(f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H), use=(use,))
+    return memory.bench(use, f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H))
 
 
 OP = Op(

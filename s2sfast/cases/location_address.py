@@ -37,12 +37,12 @@ def sample(
 
 
 def eager(
-    content: Tensor, previous: Tensor, gate: Tensor, shift: Tensor, sharpen: Tensor, *, shift_offsets: Any = None
+    content: Tensor, previous: Tensor | None, gate: Any, shift: Any, sharpen: Any, *, shift_offsets: Any = None
 ) -> Tensor:
     """The best spelling: rolled rows, and the power of each weight."""
     gate, S = gate[..., None], shift.shape[2]
     weights = gate * content + (1 - gate) * previous
-    weights = sum(weights.roll(s - S // 2, -1) * shift[..., s : s + 1] for s in range(S))
+    weights = sum((weights.roll(s - S // 2, -1) * shift[..., s : s + 1] for s in range(S)), torch.zeros(()))
     powers = weights ** sharpen[..., None]
     return powers / powers.sum(-1, keepdim=True)
 
@@ -56,12 +56,22 @@ def _sizes(B: int, N: int, H: int, S: int) -> dict[str, int]:
 
 
 def _bench(use: str, B: int, N: int, H: int) -> Case:
-    return Case(f"B{B}-N{N}-H{H}-S3", _sizes(B, N, H, 3), use=(use,))
+    return memory.bench(use, f"B{B}-N{N}-H{H}-S3", _sizes(B, N, H, 3))
+
+
+def _gate(content: Tensor, gate: Tensor | None) -> Tensor:
+    return content.new_ones(content.shape[:2]) if gate is None else gate
 
 
 def _raw(args: tuple, kwargs: dict) -> tuple:
     content, previous, gate, *rest = args  # without a gate the registered op is not asked
-    return content, previous, content.new_ones(content.shape[:2]) if gate is None else gate, *rest, kwargs.get("shift_offsets")
+    return (
+        content,
+        previous,
+        _gate(content, gate),
+        *rest,
+        kwargs.get("shift_offsets"),
+    )
 
 
 OP = Op(
@@ -97,8 +107,14 @@ OP = Op(
         Failure("content-2d", change(0, lambda x: x[0]), "expected content (B, H, N); got (3, 20)"),
         Failure("integer-content", change(0, Tensor.long), "expected floating content"),
         Failure("content-dtype", change(0, Tensor.double), "in the dtype of content; got another dtype"),
-        Failure("previous-shape", change(1, lambda x: x[..., 1:]), "expected previous (B, H, N)=(2, 3, 20); got (2, 3, 19)"),
-        Failure("previous-missing", change(1, lambda _: None), "expected previous (B, H, N)=(2, 3, 20) with a gate; got None"),
+        Failure(
+            "previous-shape", change(1, lambda x: x[..., 1:]), "expected previous (B, H, N)=(2, 3, 20); got (2, 3, 19)"
+        ),
+        Failure(
+            "previous-missing",
+            change(1, lambda _: None),
+            "expected previous (B, H, N)=(2, 3, 20) with a gate; got None",
+        ),
         Failure("gate-shape", change(2, lambda x: x[:, 1:]), "expected gate (B, H)=(2, 3); got (2, 2)"),
         Failure("shift-shape", change(3, lambda x: x[:1]), "expected shift (B, H, S)=(2, 3, 3); got (1, 3, 3)"),
         Failure("sharpen-shape", change(4, lambda x: x[:, 1:]), "expected sharpen (B, H)=(2, 3); got (2, 2)"),

@@ -40,7 +40,7 @@ class Heads:
         return self._of(1, Tensor.sigmoid).squeeze(-1)
 
     def sharpen(self) -> Tensor:
-        return self._of(1, lambda x: 1 + x.exp()).squeeze(-1)
+        return self._of(1, lambda x: 1 + torch.nn.functional.softplus(x)).squeeze(-1)
 
     def shift(self, S: int) -> Tensor:
         return self._of(S, lambda x: x.softmax(-1))
@@ -57,6 +57,11 @@ class Heads:
 
 def test(why: str, sizes: dict[str, int], **options: Any) -> Case:
     return Case(why, sizes, options)
+
+
+def bench(use: str, why: str, sizes: dict[str, int], **options: Any) -> Case:
+    """Forward ("bench"), or forward and back ("train")."""
+    return Case(why if use == "bench" else f"{why}-back", sizes, options, use=(use,))
 
 
 def change(at: int | str, how: Callable[[Any], Any]) -> Callable[[tuple, dict], tuple[tuple, dict]]:

@@ -41,7 +41,7 @@ def _sizes(B: int, N: int, M: int, H: int) -> dict[str, int]:
 
 
 def _bench(use: str, B: int, N: int, M: int, H: int) -> Case:
-    return Case(f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H), use=(use,))
+    return memory.bench(use, f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H))
 
 
 OP = Op(
@@ -67,7 +67,9 @@ OP = Op(
     ),
     failures=(
         *memory.MEMORY_FAILURES,
-        Failure("weights-slots", change(1, lambda x: x[..., 1:]), "expected weights (B, H, N)=(2, 3, 20); got (2, 3, 19)"),
+        Failure(
+            "weights-slots", change(1, lambda x: x[..., 1:]), "expected weights (B, H, N)=(2, 3, 20); got (2, 3, 19)"
+        ),
         Failure("weights-2d", change(1, lambda x: x[0]), "expected weights (B, H, N)=(2, H, 20); got (3, 20)"),
         Failure("integer-weights", change(1, Tensor.long), "expected floating weights"),
     ),

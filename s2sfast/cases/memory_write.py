@@ -37,7 +37,7 @@ def sample(
     return (drawn.rows(B, N, M, expanded), weights, erase, heads.vector(M)), options
 
 
-def eager(memory: Tensor, weights: Tensor, erase: Tensor, add: Tensor) -> Tensor:
+def eager(memory: Tensor, weights: Tensor, erase: Any, add: Any) -> Tensor:
     """The best spelling: a head after the other, by outer products."""
     for w, e, a in zip(weights.unbind(1), erase.unbind(1), add.unbind(1), strict=True):
         memory = memory * (1 - w[..., None] * e[:, None]) + w[..., None] * a[:, None]
@@ -53,7 +53,7 @@ def _sizes(B: int, N: int, M: int, H: int) -> dict[str, int]:
 
 
 def _bench(use: str, B: int, N: int, M: int, H: int) -> Case:
-    return Case(f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H), use=(use,))
+    return memory.bench(use, f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H))
 
 
 OP = Op(
@@ -85,11 +85,15 @@ OP = Op(
     ),
     failures=(
         *memory.MEMORY_FAILURES,
-        Failure("weights-slots", change(1, lambda x: x[..., 1:]), "expected weights (B, H, N)=(2, 3, 20); got (2, 3, 19)"),
+        Failure(
+            "weights-slots", change(1, lambda x: x[..., 1:]), "expected weights (B, H, N)=(2, 3, 20); got (2, 3, 19)"
+        ),
         Failure("erase-shape", change(2, lambda x: x[:, 1:]), "expected erase (B, H, M)=(2, 3, 12); got (2, 2, 12)"),
         Failure("add-shape", change(3, lambda x: x[..., 1:]), "expected add (B, H, M)=(2, 3, 12); got (2, 3, 11)"),
         Failure("add-dtype", change(3, Tensor.double), "expected add in the dtype of memory; got another dtype"),
-        Failure("composition", change("composition", lambda _: "sum"), "expected composition to be sequential or product"),
+        Failure(
+            "composition", change("composition", lambda _: "sum"), "expected composition to be sequential or product"
+        ),
     ),
     dtypes=tuple(memory.TOLERANCE),
     bytes_moved=bytes_moved,

@@ -13,6 +13,7 @@ from s2sfast.cases import content_address, location_address, memory, memory_read
 from s2sfast.cases.memory import change, test
 from s2sfast.cases.table import Case, Failure, Op
 from s2sfast.ops.ntm_step import activation_code
+from s2sfast.reference.ntm_step import activated
 from s2sfast.types import NTMActivation, NTMHead, NTMStep
 
 
@@ -36,7 +37,8 @@ def sample(
     """`flat`: the heads are one tensor each, as an activation wants them; `lecture`: no read head."""
     drawn = memory.inputs(dtype, device, generator, strided)
     held = drawn.normal(B, N, M)
-    previous, heads = [], []
+    previous: list[Any] = []
+    heads: list[Any] = []
     for H, write in ((R, False), (W, True)):
         of = memory.Heads(drawn, B, H)
         previous.append(of.weights(N))
@@ -53,7 +55,8 @@ def _head(of: memory.Heads, M: int, S: int, write: bool, without: tuple[str, ...
         of.vector(M), of.strength(), of.gate(), of.shift(S), of.sharpen(),
         of.erase(M) if write else None, of.vector(M) if write else None,
     )  # fmt: skip
-    return head._replace(**dict.fromkeys(without))
+    absent: dict[str, Any] = dict.fromkeys(without)
+    return head._replace(**absent)
 
 
 # --- rivals ----------------------------------------------------------------------------------------------
@@ -61,15 +64,26 @@ def _head(of: memory.Heads, M: int, S: int, write: bool, without: tuple[str, ...
 
 def _step_of(content: Callable[..., Tensor]) -> Callable[..., NTMStep]:
     def step(
-        memory: Tensor, read_previous: Tensor, write_previous: Tensor, read_head: NTMHead, write_head: NTMHead
+        memory: Tensor,
+        read_previous: Tensor,
+        write_previous: Tensor,
+        read_head: NTMHead | Tensor,
+        write_head: NTMHead | Tensor,
+        *,
+        activation: NTMActivation | None = None,
     ) -> NTMStep:
+        def head_of(given: NTMHead | Tensor, write: bool) -> NTMHead:
+            head = given if isinstance(given, NTMHead) else NTMHead.split(given, memory.shape[2], write=write)
+            return head if activation is None else activated(head, activation)
+
         def address(of: Tensor, previous: Tensor, head: NTMHead) -> Tensor:
             found = content(of, head.key, head.strength)
             return location_address.eager(found, previous, head.gate, head.shift, head.sharpen)
 
-        write_weights = address(memory, write_previous, write_head)
-        written = memory_write.eager(memory, write_weights, write_head.erase, write_head.add)
-        read_weights = address(written, read_previous, read_head)
+        read, write = head_of(read_head, False), head_of(write_head, True)
+        write_weights = address(memory, write_previous, write)
+        written = memory_write.eager(memory, write_weights, write.erase, write.add)
+        read_weights = address(written, read_previous, read)
         return NTMStep(written, memory_read.eager(written, read_weights), read_weights, write_weights)
 
     return step
@@ -95,16 +109,19 @@ def _sizes(B: int, N: int, M: int, R: int, W: int, S: int = 3) -> dict[str, int]
 
 
 def _bench(use: str, B: int, N: int, M: int, H: int) -> Case:
-    return Case(f"B{B}-N{N}-M{M}-heads{H}", _sizes(B, N, M, H, H), use=(use,))
+    return memory.bench(use, f"B{B}-N{N}-M{M}-heads{H}", _sizes(B, N, M, H, H))
 
 
-_HEAD_FIELDS = 7
+def _raw_bench(use: str, B: int, N: int, M: int, H: int) -> Case:
+    """From a controller's numbers, one tensor for each kind of heads, through their activation."""
+    why = f"B{B}-N{N}-M{M}-heads{H}-raw"
+    return memory.bench(use, why, _sizes(B, N, M, H, H), flat=True, activation=NTMActivation())
 
 
 def _raw(args: tuple, kwargs: dict) -> tuple:
     held, read_previous, write_previous, read, write = args
-    read = [None] * (_HEAD_FIELDS - 2) if read is None else [*read[:5]] if isinstance(read, tuple) else [read, *[None] * 4]
-    write = [*write] if isinstance(write, tuple) else [write, *[None] * 6]
+    heads = [head if isinstance(head, tuple) else (head,) for head in (read, write)]
+    read, write = ((*head, *(None,) * 7)[:count] for head, count in zip(heads, (5, 7), strict=True))
     activation = kwargs.get("activation")
     return (
         held, read_previous, write_previous, *read, *write, kwargs.get("shift_offsets"),
@@ -145,7 +162,12 @@ OP = Op(
         test("read-write", _sizes(2, 70, 12, 2, 3), order="read_write"),
         test("even-taps", _sizes(2, 37, 12, 2, 2, 2), shift_offsets=[0, 1]),
         test("content-alone", _sizes(2, 37, 12, 2, 2), without=("gate", "shift", "sharpen")),
-        test("content-alone-read-write", _sizes(2, 37, 12, 2, 2), without=("gate", "shift", "sharpen"), order="read_write"),
+        test(
+            "content-alone-read-write",
+            _sizes(2, 37, 12, 2, 2),
+            without=("gate", "shift", "sharpen"),
+            order="read_write",
+        ),
         test("no-shift", _sizes(2, 37, 12, 2, 2), without=("shift",)),
         test("no-sharpening", _sizes(2, 37, 12, 2, 2), without=("sharpen",)),
         test("lecture", _sizes(2, 70, 12, 0, 1), lecture=True, without=("gate", "shift", "sharpen")),
@@ -165,12 +187,17 @@ OP = Op(
             for M in (20, 64)
             for H in (1, 4)
         ),
+        *(_raw_bench(use, *sizes) for use in ("bench", "train") for sizes in ((1, 128, 20, 1), (16, 1024, 64, 4))),
     ),
     failures=(
         *memory.MEMORY_FAILURES[:2],
         Failure("memory-dtype", change(0, Tensor.double), "expected write_head.key in the dtype of memory"),
-        Failure("order", change("order", lambda _: "read"), "expected order to be write_read or read_write; got 'read'"),
-        Failure("composition", change("composition", lambda _: "sum"), "expected composition to be sequential or product"),
+        Failure(
+            "order", change("order", lambda _: "read"), "expected order to be write_read or read_write; got 'read'"
+        ),
+        Failure(
+            "composition", change("composition", lambda _: "sum"), "expected composition to be sequential or product"
+        ),
         Failure("eps-mode", change("eps_mode", lambda _: "max"), "expected eps_mode to be clamp, sqrt or product"),
         Failure("eps-negative", change("eps", lambda _: -1.0), "expected eps in [0, inf)"),
         Failure(
@@ -185,7 +212,9 @@ OP = Op(
             "expected write_head.erase (B, W, M)=(2, 3, 12); got (2, 2, 12)",
         ),
         Failure(
-            "key-width", _of_head(3, key=lambda x: x[..., 1:]), "expected read_head.key (B, R, M)=(2, 2, 12); got (2, 2, 11)"
+            "key-width",
+            _of_head(3, key=lambda x: x[..., 1:]),
+            "expected read_head.key (B, R, M)=(2, 2, 12); got (2, 2, 11)",
         ),
         Failure("gate-shape", _of_head(3, gate=lambda x: x[:1]), "expected read_head.gate (B, R)=(2, 2); got (1, 2)"),
         Failure(
@@ -194,7 +223,9 @@ OP = Op(
             "expected read_previous (B, R, N)=(2, 2, 20); got (2, 2, 19)",
         ),
         Failure(
-            "no-write-previous", change(2, lambda _: None), "expected write_previous (B, W, N)=(2, 3, 20) with a gate; got None"
+            "no-write-previous",
+            change(2, lambda _: None),
+            "expected write_previous (B, W, N)=(2, 3, 20) with a gate; got None",
         ),
         Failure(
             "flat-too-narrow",
@@ -206,7 +237,9 @@ OP = Op(
             _of_head(3, shift=lambda x: x[..., 1:]),
             "expected shift_offsets where the number of taps is even; got None for S=2",
         ),
-        Failure("too-few-offsets", change("shift_offsets", lambda _: [1]), "expected shift_offsets of S=3 integers; got 1"),
+        Failure(
+            "too-few-offsets", change("shift_offsets", lambda _: [1]), "expected shift_offsets of S=3 integers; got 1"
+        ),
         Failure(
             "sharpen-below-1",
             _of_head(4, sharpen=lambda x: 0 * x + 0.5),

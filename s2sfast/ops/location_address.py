@@ -50,8 +50,8 @@ def location_address(
             late: :func:`s2sfast.synchronize`).
 
     Differentiable once in all tensors; gradients are finite, and 0 at exact zeros of a row that is sharpened. Same bits
-    for any number of threads. The meaning: :func:`s2sfast.reference.location_address`. Source: Graves, Wayne & Danihelka
-    2014, arXiv:1410.5401, eq. 7 to 9.
+    for any number of threads. The meaning: :func:`s2sfast.reference.location_address`. Source: Graves, Wayne &
+    Danihelka 2014, arXiv:1410.5401, eq. 7 to 9.
 
     >>> import torch, s2sfast
     >>> content = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])  # B=1, H=1, N=4

@@ -21,10 +21,9 @@ def number_of(op: str, name: str, known: dict[str, int], got: Any) -> int:
         raise ValueError(f"{op}: expected {name} to be {', '.join(some)} or {last}; got {got!r}") from None
 
 
-def like(x: Tensor, *found: Tensor) -> Tensor | tuple[Tensor, ...]:
+def like(x: Tensor, found: Tensor) -> Tensor:
     """In the dtype of x."""
-    cast = tuple(y if y.dtype == x.dtype else y.to(x.dtype) for y in found)
-    return cast if len(cast) > 1 else cast[0]
+    return found if found.dtype == x.dtype else found.to(x.dtype)
 
 
 def offsets(op: str, shift_offsets: Sequence[int] | None) -> list[int] | None:

@@ -30,8 +30,8 @@ def memory_read(memory: Tensor, weights: Tensor) -> Tensor:
     Raises:
         ValueError: shapes, dtypes or devices disagree.
 
-    Differentiable once in both. The memory is read once, by all heads together. Same bits for any number of threads. The
-    meaning: :func:`s2sfast.reference.memory_read`. Source: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, eq. 2.
+    Differentiable once in both. The memory is read once, by all heads together. Same bits for any number of threads.
+    The meaning: :func:`s2sfast.reference.memory_read`. Source: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, eq. 2.
 
     >>> import torch, s2sfast
     >>> memory = torch.tensor([[[1.0, 10.0], [2.0, 20.0]]])  # B=1, N=2, M=2

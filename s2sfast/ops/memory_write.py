@@ -31,8 +31,8 @@ def memory_write(
             ``memory * prod_h(1 - w_h erase_h) + sum_h w_h add_h`` (Graves et al. 2016, Nature 538:471).
 
     Returns:
-        The new memory, ``(B, N, M)`` in the dtype of the old one, which is left as it is. Where a weight and an erase are
-        1, a head leaves exactly what it adds.
+        The new memory, ``(B, N, M)`` in the dtype of the old one, which is left as it is. Where a weight and an erase
+        are 1, a head leaves exactly what it adds.
 
     Raises:
         ValueError: shapes, dtypes or devices disagree, or another composition.

@@ -42,12 +42,12 @@ def ntm_step(
 
     Args:
         memory: ``(B, N, M)`` float32, float64, bfloat16 or float16; sums are in float32, or float64 for float64.
-        read_previous: ``(B, R, N)`` in the same dtype, the read weights of the step before. Needed with a gate, else not
-            looked at.
+        read_previous: ``(B, R, N)`` in the same dtype, the read weights of the step before. Needed with a gate, else
+            not looked at.
         write_previous: ``(B, W, N)`` likewise, the write weights.
-        read_head: what the R read heads ask for: an :class:`~s2sfast.NTMHead`, whose erase and add are not looked at; or
-            one tensor ``(B, R, M + 3 + S)`` of all its fields in their order (:meth:`s2sfast.NTMHead.split`; S = 0: no
-            shift). None: the weights that were written with are read with, from the new memory.
+        read_head: what the R read heads ask for: an :class:`~s2sfast.NTMHead`, whose erase and add are not looked at;
+            or one tensor ``(B, R, M + 3 + S)`` of all its fields in their order (:meth:`s2sfast.NTMHead.split`; S = 0:
+            no shift). None: the weights that were written with are read with, from the new memory.
         write_head: what the W write heads ask for: an :class:`~s2sfast.NTMHead` with erase and add, or one tensor
             ``(B, W, 3 M + 3 + S)``.
         order: "write_read": the write heads address the old memory and write; then the read heads address the new one
@@ -66,21 +66,22 @@ def ntm_step(
             word that is none of the above, or a sharpen below 1 (on CUDA found late: :func:`s2sfast.synchronize`).
 
     Differentiable once in all tensors; numerics as of the single ops. A step keeps for its gradient the old memory, the
-    heads' numbers and 3 numbers for each head and slot. The old memory is read for addressing, then read and written; in
-    "write_read" order the new one is read once more. Same bits for any number of threads. The meaning:
+    heads' numbers and 3 numbers for each head and slot. The old memory is read for addressing, then read and written;
+    in "write_read" order the new one is read once more. Same bits for any number of threads. The meaning:
     :func:`s2sfast.reference.ntm_step`. Sources: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, section 3; product:
     Graves et al. 2016, Nature 538:471.
 
     >>> import torch, s2sfast
     >>> memory = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # B=1, N=2, M=2
     >>> here = torch.tensor([[[0.0, 5.0]]])  # the key of the slot (0, 1)
-    >>> write = s2sfast.NTMHead(here, torch.tensor([[90.0]]), erase=torch.ones(1, 1, 2), add=torch.tensor([[[7.0, 8.0]]]))
+    >>> add = torch.tensor([[[7.0, 8.0]]])
+    >>> write = s2sfast.NTMHead(here, torch.tensor([[90.0]]), erase=torch.ones(1, 1, 2), add=add)
     >>> s2sfast.ntm_step(memory, None, None, None, write).memory
     tensor([[[1., 0.],
              [7., 8.]]])
     """
     try:
-        tensors = (
+        tensors: tuple[Any, ...] = (
             memory, read_previous, write_previous, *_fields(read_head, _WRITE - _READ),
             *_fields(write_head, _TENSORS - _WRITE),
         )  # fmt: skip
@@ -99,7 +100,7 @@ def ntm_step(
         else:
             step = _raw(*tensors, *options, False)[:4]
             if step[0].dtype != tensors[0].dtype:
-                step = machine.like(tensors[0], *step)
+                step = tuple(machine.like(tensors[0], x) for x in step)
         if read_head is None:
             return NTMStep(step[0], step[1], step[3], step[3])
         return NTMStep._make(step)
@@ -125,12 +126,7 @@ def _named(read_head: Any, write_head: Any) -> dict[str, Any]:
 
 
 def activation_code(activation: NTMActivation) -> int:
-    return (
-        1
-        + 2 * (activation.key == "tanh")
-        + 4 * (activation.strength == "oneplus")
-        + 8 * (activation.add == "tanh")
-    )
+    return 1 + 2 * (activation.key == "tanh") + 4 * (activation.strength == "oneplus") + 8 * (activation.add == "tanh")
 
 
 _KINDS = ((_READ_PREVIOUS, _READ, _WRITE), (_WRITE_PREVIOUS, _WRITE, _TENSORS))
@@ -154,11 +150,11 @@ class _NTMStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
         *step, saved = _raw(*arguments, True)
-        memory, reads, read_weights, write_weights = step
+        read_weights, write_weights = step[2:]
         ctx.save_for_backward(*arguments[:_TENSORS], read_weights, write_weights, saved)
         ctx.options = arguments[_TENSORS:]
         ctx.set_materialize_grads(False)
-        return tuple(step) if memory.dtype == arguments[0].dtype else machine.like(arguments[0], *step)
+        return tuple(machine.like(arguments[0], x) for x in step)
 
     @staticmethod
     @first_derivative_of("ntm_step")
@@ -166,7 +162,7 @@ class _NTMStep(torch.autograd.Function):
         *tensors, read_weights, write_weights, saved = ctx.saved_tensors
         found = _raw_backward(*given, *tensors, *ctx.options, read_weights, write_weights, saved)
         if saved.dtype != tensors[0].dtype:
-            found = machine.like(tensors[0], *found)
+            found = [machine.like(tensors[0], x) for x in found]
         gradients: list[Tensor | None] = [None] * (_TENSORS + len(ctx.options))
         for at, gradient in zip(_have_gradients(tensors), found, strict=True):
             gradients[at] = gradient

@@ -13,7 +13,7 @@ def content_address(
 ) -> Tensor:
     """Graves et al. 2014, eq. 5 and 6; the contract is :func:`s2sfast.content_address`'s."""
     given = Arguments("content_address", "memory", memory)
-    B, N, M = memory.shape
+    B, _, M = memory.shape
     key = given.like_first("key", key, "B, H, M", B, None, M)
     strength = given.like_first("strength", strength, "B, H", B, key.shape[1])
     check_eps("content_address", eps, eps_mode)

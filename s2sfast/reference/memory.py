@@ -37,7 +37,9 @@ class Arguments:
         """None stands for a size that may be any."""
         given = value.shape[: len(sizes)] if value.dim() == len(sizes) else [None] * len(sizes)
         wanted = [got if size is None else size for size, got in zip(sizes, given, strict=True)]
-        shown = ", ".join(letter if w is None else str(w) for w, letter in zip(wanted, letters.split(", "), strict=True))
+        shown = ", ".join(
+            letter if w is None else str(w) for w, letter in zip(wanted, letters.split(", "), strict=True)
+        )
         self.expect(tuple(value.shape) == tuple(wanted), f"{name} ({letters})=({shown})", value)
         self._expect_floating(name, value)
         if value.dtype != self.first.dtype:

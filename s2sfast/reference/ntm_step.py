@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -51,11 +52,9 @@ def ntm_step(
     def address(of: Tensor, kind: str, previous: Tensor | None) -> Tensor:
         head = heads[kind]
         content = content_address(of, head.key, head.strength, eps=eps, eps_mode=eps_mode)
-        return location_address(
-            content, previous, head.gate, head.shift, head.sharpen, shift_offsets=shift_offsets
-        )
+        return location_address(content, previous, head.gate, head.shift, head.sharpen, shift_offsets=shift_offsets)
 
-    write = heads["write"]
+    write: Any = heads["write"]  # has erase and add: checked
     write_weights = address(memory, "write", write_previous)
     written = memory_write(memory, write_weights, write.erase, write.add, composition=composition)
     looked_at = written if order == "write_read" else memory

@@ -4,8 +4,8 @@
 //
 //   x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2);   log(x) = k ln 2 + f - f^2 / 2 + f^3 p(f)
 //
-// p of degree 7, fitted for the relative error of the whole (5.8e-9, least squares with Lawson's weights). ln 2 is split
-// in two, so that k ln2_high is exact (Cody & Waite 1980).
+// p of degree 7, fitted for the relative error of the whole (5.8e-9, least squares with Lawson's weights). ln 2 is
+// split in two, so that k ln2_high is exact (Cody & Waite 1980).
 #include <cmath>
 
 #include "common/cpu/lanes.h"
