@@ -1,0 +1,620 @@
+"""The numbers of the Neural Turing Machine: against loops of floats, at the edges of the contract, over long sequences."""
+
+import json
+import math
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+import s2sfast
+from s2sfast import NTMActivation, NTMHead, reference
+from tests import ntm_oracle, over
+from tests.ntm_inputs import (
+    EPS_MODES,
+    ON_CPU,
+    SIMULATED,
+    gradients,
+    head,
+    leaves_of,
+    mapped,
+    mixture,
+    named,
+    rows,
+    step_inputs,
+)
+from tests.over import normals, settled
+
+BOTH = pytest.mark.parametrize("side", [s2sfast, reference], ids=["fast", "reference"])
+FLOATS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+ORDERS = ("write_read", "read_write")
+COMPOSITIONS = ("sequential", "product")
+# Of float32: strengths to 10 and exponents to 4 magnify the rounding of a cosine, about 2^-23 sqrt(M), some 40 times;
+# what is read from a new memory is addressed with it again.
+TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-13}
+
+
+# --- loops of floats ---------------------------------------------------------------------------------------
+
+
+def loops(given: dict, **options) -> tuple[torch.Tensor, ...]:
+    """What the oracle says of a batch, in float64."""
+    memory = given["memory"]
+    (B, N, M), heads = memory.shape, {}
+    for kind in ("read", "write"):
+        of = given[f"{kind}_head"]
+        heads[kind] = None if of is None else {n: x.tolist() for n, x in zip(of._fields, of, strict=True) if x is not None}
+    R, W = (0 if given[f"{kind}_head"] is None else given[f"{kind}_head"].key.shape[1] for kind in ("read", "write"))
+
+    def of_sentence(kind, b, H):
+        return None if heads[kind] is None else [{n: x[b][h] for n, x in heads[kind].items()} for h in range(H)]
+
+    def row(name, b):
+        return None if given[name] is None else given[name][b].tolist()
+
+    found = [
+        ntm_oracle.step(
+            memory[b].tolist(), M, row("read_previous", b), row("write_previous", b), of_sentence("read", b, R),
+            of_sentence("write", b, W), **options,
+        )
+        for b in range(B)
+    ]  # fmt: skip
+    R = W if heads["read"] is None else R
+    shapes = ((B, N, M), (B, R, M), (B, R, N), (B, W, N))
+    return tuple(
+        torch.tensor([x[i] for x in found], dtype=torch.float64).view(shape) for i, shape in enumerate(shapes)
+    )
+
+
+SIZE = {
+    "B": st.sampled_from([1, 2, 3, 0]),
+    "N": st.sampled_from([5, 1, 2, 3, 15, 16, 17, 33, 64, 65, 70, 0]),
+    "M": st.sampled_from([4, 1, 2, 3, 7, 16, 17, 33, 65, 0]),
+    "R": st.integers(0, 4),
+    "W": st.integers(0, 4),
+    "S": st.integers(0, 5),
+}
+MISSING = ((), (), ("gate", "shift", "sharpen"), ("shift",), ("sharpen",), ("gate",), ("shift", "sharpen"))
+
+
+@hypothesis.settings(max_examples=6 if SIMULATED else 150, deadline=None)
+@hypothesis.given(
+    sizes=st.fixed_dictionaries(SIZE),
+    options=st.fixed_dictionaries({
+        "order": st.sampled_from(ORDERS),
+        "composition": st.sampled_from(COMPOSITIONS),
+        "eps_mode": st.sampled_from(["clamp", "sqrt", "product"]),
+        "eps": st.sampled_from([1e-8, 0.3, 2.0]),
+    }),
+    missing=st.sampled_from(MISSING),
+    lecture=st.sampled_from([False, False, True]),
+    offsets=st.none() | st.lists(st.integers(-150, 150), min_size=5, max_size=5),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_loops_of_floats(sizes, options, missing, lecture, offsets, seed):
+    """Both sides, in both dtypes: the numbers are float32's, so that one oracle serves all four."""
+    S = sizes["S"]
+    given = step_inputs(**sizes, seed=seed, without=missing)
+    if lecture:
+        given |= {"read_previous": None, "read_head": None}
+        options["order"] = "write_read"
+    if "gate" in missing:
+        given |= {"read_previous": None, "write_previous": None}
+    if S and "shift" not in missing and (offsets or S % 2 == 0):
+        options["shift_offsets"] = (offsets or [0, 1, -1, 7, -9])[:S]
+    exact = loops(mapped(torch.Tensor.double, given), **options)
+    for dtype in (torch.float32, torch.float64):
+        for side in (s2sfast, reference):
+            found = side.ntm_step(**mapped(lambda x, dtype=dtype: x.to(dtype), given), **options)
+            for mine, theirs in zip(found, exact, strict=True):
+                assert mine.dtype == dtype
+                over.assert_close(mine, theirs, TOLERANCE[dtype])
+
+
+@BOTH
+@pytest.mark.parametrize("key", ["none", "tanh"])
+@pytest.mark.parametrize("strength", ["softplus", "oneplus"])
+@pytest.mark.parametrize("add", ["none", "tanh"])
+def test_loops_of_activated_floats(side, key, strength, add):
+    """Of a controller's numbers, as fields and in one tensor, those that overflow exp() among them."""
+    B, N, M, R, W, S = 2, 6, 5, 2, 2, 3
+    normal = normals(3)
+    flat = {"read_head": 3 * normal(B, R, M + 3 + S), "write_head": 3 * normal(B, W, 3 * M + 3 + S)}
+    flat["read_head"][0, 0, M] = 60.0  # strength
+    flat["write_head"][1, 1, M] = -200.0
+    flat["write_head"][0, 0, M + 1] = -900.0  # gate
+    flat["read_head"][1, 0, M + 1] = 900.0
+    flat["read_head"][0, 1, M + 2 : M + 5] = torch.tensor([900.0, 0.0, 0.0])  # shift
+    flat["write_head"][0, 1, M + 5] = -700.0  # sharpen
+    flat["write_head"][1, 0, M + 6] = -800.0  # erase
+    given = {
+        "memory": normal(B, N, M), "read_previous": rows(normal, B, R, N), "write_previous": rows(normal, B, W, N)
+    }  # fmt: skip
+    made = {}
+    for name, numbers in flat.items():
+        raw = NTMHead.split(numbers.double(), M, write=name == "write_head")
+        fields = [n for n, x in zip(raw._fields, raw, strict=True) if x is not None]
+        plain = [
+            [ntm_oracle.activated({n: getattr(raw, n)[b, h].tolist() for n in fields}, key, strength, add) for h in range(2)]
+            for b in range(B)
+        ]
+        made[name] = NTMHead(
+            **{n: torch.tensor([[h[n] for h in heads] for heads in plain], dtype=torch.float64) for n in fields}
+        )
+    exact = loops({**mapped(torch.Tensor.double, given), **made})
+    activation = NTMActivation(key, strength, add)
+    as_fields = {name: NTMHead.split(x, M, write=name == "write_head") for name, x in flat.items()}
+    for heads in (flat, as_fields):
+        for dtype in (torch.float32, torch.float64):
+            inputs = mapped(lambda x, dtype=dtype: x.to(dtype), {**given, **heads})
+            for mine, theirs in zip(side.ntm_step(**inputs, activation=activation), exact, strict=True):
+                # A strength of 60 magnifies rounding 60 times.
+                over.assert_close(mine, theirs, 10 * TOLERANCE[dtype])
+
+
+@BOTH
+@EPS_MODES
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("lecture", [False, True])
+def test_gradients_of_loops(side, mode, order, composition, lecture):
+    """Central differences of the oracle. eps is such that it clamps some norms."""
+    if lecture and order == "read_write":
+        order, missing = "write_read", ("gate", "shift", "sharpen")  # as in the lecture: content alone
+    else:
+        missing = ()
+    given = mapped(torch.Tensor.double, step_inputs(1, 4, 3, 2, 2, without=missing))
+    if lecture:
+        given |= {"read_previous": None, "read_head": None}
+    options = {
+        "order": order, "composition": composition, "eps_mode": mode, "eps": {"clamp": 1.5}.get(mode, 0.4),
+        "shift_offsets": [2, 0, -1],
+    }  # fmt: skip
+    leaves = leaves_of(given)
+    found = gradients(mixture(side.ntm_step(**leaves, **options)), leaves)
+    assert len(found) == len(named(given))
+    step = 1e-5
+    copies = mapped(torch.clone, given)
+    for name, x in named(copies).items():
+        if "previous" in name and "gate" in missing:
+            assert (found[name] == 0).all()
+            continue
+        flat, expected = x.view(-1), []
+        for i in range(flat.numel()):
+            middle = float(flat[i])
+            losses = []
+            for moved in (middle + step, middle - step):
+                flat[i] = moved
+                losses.append(float(mixture(loops(copies, **options))))
+            flat[i] = middle
+            expected.append((losses[0] - losses[1]) / (2 * step))
+        # The differences' own error is about step^2 times a third derivative.
+        assert_close(found[name].view(-1), torch.tensor(expected, dtype=torch.float64), atol=2e-8, rtol=2e-7)
+
+
+# --- sharpening --------------------------------------------------------------------------------------------
+
+SHARPEN = (1.0, 1.5, 2.0, 10.0, 50.0, 100.0)
+
+
+def shapes_of_rows(N: int, normal) -> dict[str, torch.Tensor]:
+    flat = torch.full((N,), 1 / N, dtype=torch.float64)
+    one_hot = torch.zeros(N, dtype=torch.float64)
+    one_hot[N // 3] = 1
+    holes = flat * 2
+    holes[::2] = 0
+    if N > 1:
+        holes = holes / holes.sum()
+    two = torch.zeros(N, dtype=torch.float64)
+    two[0] = two[-1] = 0.5
+    tail = torch.full((N,), 1e-30, dtype=torch.float64)
+    tail[-1] = 1
+    return {
+        "flat": flat,
+        "near-flat": flat * (1 + 1e-3 * normal(N).double()),
+        "flat-but-for-rounding": flat * (1 + 1e-7 * normal(N).double()),
+        "one-hot": one_hot,
+        "two-equal": two / two.sum(),
+        "every-other-is-zero": holes,
+        "tiny-tail": tail,
+        "softmax": (3 * normal(N).double()).softmax(-1),
+        "steep": torch.linspace(0, -80, N, dtype=torch.float64).softmax(-1),
+    }
+
+
+@BOTH
+@FLOATS
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("N", [2, 7, 128, pytest.param(65_536, marks=ON_CPU)])
+def test_sharpening_conserves_mass(side, dtype, shifted, N):
+    """Sums, taken in float64, to 1e-5; gradients are finite, and 0 at exact zeros."""
+    shapes = shapes_of_rows(N, normals(1))
+    content = torch.stack(list(shapes.values())).to(dtype).repeat_interleave(len(SHARPEN), 0)[None]
+    H = content.shape[1]
+    sharpen = torch.tensor(SHARPEN, dtype=dtype).repeat(len(shapes))[None]
+    shift = torch.tensor([0.0, 0.0, 1.0], dtype=dtype).expand(1, H, 3) if shifted else None
+    leaves = leaves_of({
+        "content": content, "previous": content, "gate": torch.ones(1, H, dtype=dtype), "shift": shift,
+        "sharpen": sharpen,
+    })  # fmt: skip
+    found = side.location_address(**leaves)
+    sums = found.detach().double().sum(-1)[0]
+    assert_close(sums, torch.ones(H).double(), atol=1e-5, rtol=0)
+    zeros = content.roll(1, -1) == 0 if shifted else content == 0
+    assert (found[zeros] == 0).all() and (found >= 0).all()
+    got = gradients(mixture([found]), leaves)
+    assert all(x.isfinite().all() for x in got.values())
+    for name in ("content", "previous"):
+        assert (got[name][content == 0] == 0).all()
+
+
+@BOTH
+@FLOATS
+def test_gradients_of_sharpening_by_formula(side, dtype):
+    """d loss / d row = gamma w / row (g - sum w g) where the row is above 0; d gamma = sum w g (log row - sum w log row)."""
+    normal = normals(2)
+    shapes = torch.stack(list(shapes_of_rows(60, normal).values())).to(dtype)
+    shapes[-1] *= 0.3  # a row need not sum to 1
+    H = len(shapes)
+    for gamma in SHARPEN:
+        leaves = leaves_of({"content": shapes[None], "sharpen": torch.full((1, H), gamma, dtype=dtype)})
+        one = torch.ones(1, H, dtype=dtype)
+        found = side.location_address(leaves["content"], shapes[None], one, None, leaves["sharpen"])
+        grad = normal(1, H, 60).to(dtype)
+        got = torch.autograd.grad(found, list(leaves.values()), grad)
+        row, grad = shapes.double(), grad[0].double()
+        logs = row.log().where(row > 0, 0)
+        w = (gamma * (logs - logs.where(row > 0, -math.inf).amax(-1, True))).exp() * (row > 0)
+        w = w / w.sum(-1, keepdim=True)
+        of_row = gamma * w / row.where(row > 0, 1) * (grad - (w * grad).sum(-1, keepdim=True))
+        of_gamma = (w * grad * (logs - (w * logs).sum(-1, keepdim=True))).sum(-1)
+        off = {torch.float32: 2e-5, torch.float64: 2e-12}[dtype]  # gamma = 100 magnifies the rounding of a logarithm
+        over.assert_close(found[0], w, off)
+        over.assert_close(got[0][0], of_row, off)
+        over.assert_close(got[1][0], of_gamma, off)
+
+
+@BOTH
+@FLOATS
+@pytest.mark.parametrize("sharpen", [None, *SHARPEN])
+def test_a_row_of_zeros_stays_one(side, dtype, sharpen):
+    zeros = torch.zeros(2, 3, 9, dtype=dtype)
+    leaves = leaves_of({
+        "content": zeros, "previous": zeros, "gate": torch.full((2, 3), 0.5, dtype=dtype),
+        "shift": torch.full((2, 3, 3), 1 / 3, dtype=dtype),
+        "sharpen": None if sharpen is None else torch.full((2, 3), sharpen, dtype=dtype),
+    })  # fmt: skip
+    found = side.location_address(**leaves)
+    assert (found == 0).all()
+    got = gradients(mixture([found]), leaves)
+    assert all(x.isfinite().all() for x in got.values())
+    if sharpen is not None:
+        assert all((x == 0).all() for x in got.values())
+
+
+@BOTH
+@FLOATS
+def test_a_zero_row_among_others(side, dtype):
+    normal = normals(4)
+    content = rows(normal, 2, 3, 70).to(dtype)
+    content[1, 1] = 0
+    sharpen = 1 + normal(2, 3).exp().to(dtype)
+    found = side.location_address(content, content, torch.ones(2, 3, dtype=dtype), None, sharpen)
+    expected = torch.ones(2, 3, dtype=torch.float64)
+    expected[1, 1] = 0
+    assert_close(found.double().sum(-1), expected, atol=1e-5, rtol=0)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_flat_rows_of_half_precision(side, dtype):
+    """1 / 65,536 is subnormal in float16, and exact: still not 0."""
+    N = 4096 if SIMULATED else 65_536
+    content = torch.full((1, 2, N), 1 / N, dtype=dtype)
+    one = torch.ones(1, 2, dtype=dtype)
+    found = side.location_address(content, content, one, None, torch.tensor([[1.0, 100.0]], dtype=dtype))
+    assert found.dtype == dtype
+    assert_close(found.double().sum(-1), torch.ones(1, 2).double(), atol=1e-5, rtol=0)
+
+
+@BOTH
+def test_a_sharpen_of_one_changes_no_distribution(side):
+    content = rows(normals(5), 2, 3, 70)
+    one = torch.ones(2, 3)
+    assert_close(side.location_address(content, content, one, None, one), content, atol=1e-7, rtol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("number", [0.999999, 0.5, 0.0, -3.0])
+def test_sharpen_below_one_is_an_error(side, number):
+    content, one = rows(normals(6), 2, 3, 5), torch.ones(2, 3)
+    sharpen = one.clone()
+    sharpen[1, 2] = number
+    with pytest.raises(ValueError, match=r"^location_address: expected sharpen >= 1; got") as error:
+        settled(side.location_address)(content, content, one, None, sharpen)
+    assert f"got {number:g}" in str(error.value)
+    for name in ("read_head", "write_head"):
+        given = step_inputs(2, 5, 4, 3, 3)
+        given[name] = given[name]._replace(sharpen=sharpen)
+        with pytest.raises(ValueError, match=rf"^ntm_step: expected {name}.sharpen >= 1; got {number:g}"):
+            settled(side.ntm_step)(**given)
+
+
+@BOTH
+def test_sharpen_is_not_looked_at_without_a_gate(side):
+    content = rows(normals(6), 2, 3, 5)
+    nothing = torch.full((2, 3), math.nan)
+    assert torch.equal(side.location_address(content, content * math.nan, None, None, nothing), content)
+
+
+# --- norms of 0 and strengths ------------------------------------------------------------------------------
+
+
+def largest_slope(mode: str, eps: float, own: float, other: float) -> float:
+    """How much a cosine can change with a vector of norm `own`, beside one of norm `other`, by unit of the vector.
+
+    The change is (u - (u . v) v s) |other| / below, where u, v are the directions, and s <= 1: at most |other| / below.
+    A clamped norm is a constant.
+    """
+    if mode == "clamp":
+        return other / (max(own, eps) * max(other, eps))
+    if mode == "sqrt":
+        return other / math.sqrt((own**2 + eps) * (other**2 + eps))
+    return other / (own * other + eps)
+
+
+@BOTH
+@FLOATS
+@EPS_MODES
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+@pytest.mark.parametrize("tiny", [0.0, 1e-12, 1e-6])
+def test_gradients_near_norms_of_zero(side, dtype, mode, eps, tiny):
+    """Finite, and below what follows from the formula: over a row, sum w |g - E g| <= (max g - min g) / 2, and of one
+    slot, w |g - E g| <= (max g - min g) / 4; g is what the loss makes of a weight."""
+    B, N, M, H = 1, 6, 4, 3
+    normal = normals(8)
+    memory, key, strength = normal(B, N, M).to(dtype), normal(B, H, M).to(dtype), normal(B, H).to(dtype) * 3
+    memory[0, 1] *= tiny
+    memory[0, 4] *= tiny
+    key[0, 0] *= tiny
+    leaves = leaves_of({"memory": memory, "key": key, "strength": strength})
+    weights = side.content_address(*leaves.values(), eps=eps, eps_mode=mode)
+    assert_close(weights.double().sum(-1), torch.ones(B, H).double(), atol=1e-6, rtol=0)
+    g = normal(B, H, N).to(dtype)
+    got = dict(zip(leaves, torch.autograd.grad(weights, list(leaves.values()), g), strict=True))
+    assert all(x.isfinite().all() for x in got.values())
+    norms, of_keys = memory[0].double().norm(dim=-1).tolist(), key[0].double().norm(dim=-1).tolist()
+    spread = (g.amax(-1) - g.amin(-1))[0].tolist()
+    beta = strength[0].abs().tolist()
+    rounding = 1 + 1e-5
+    for h in range(H):
+        slope = max(largest_slope(mode, eps, of_keys[h], other) for other in norms)
+        assert float(got["key"][0, h].norm()) <= beta[h] * spread[h] / 2 * slope * rounding
+        assert abs(float(got["strength"][0, h])) <= spread[h]
+    for n in range(N):
+        bound = sum(beta[h] * spread[h] / 4 * largest_slope(mode, eps, norms[n], of_keys[h]) for h in range(H))
+        assert float(got["memory"][0, n].norm()) <= bound * rounding
+
+
+@BOTH
+@EPS_MODES
+def test_the_bound_is_reached(side, mode):
+    """A memory of one direction and of zeros, and a key of zeros: weights 1/2, so that d w / d key = slope / 4."""
+    eps = 1e-8
+    leaves = leaves_of({"memory": torch.tensor([[[3.0, 4.0], [0.0, 0.0]]]), "key": torch.zeros(1, 1, 2)})
+    weights = side.content_address(*leaves.values(), torch.ones(1, 1), eps=eps, eps_mode=mode)
+    assert weights.tolist() == [[[0.5, 0.5]]]
+    of_memory, of_key = torch.autograd.grad(weights[0, 0, 0], list(leaves.values()))
+    slope = {"clamp": 1e8, "sqrt": 1e4, "product": 5e8}[mode]
+    assert_close(of_key, torch.tensor([[[0.6, 0.8]]]) * slope / 4)
+    assert (of_memory == 0).all()
+
+
+@BOTH
+@EPS_MODES
+def test_nothing_but_zeros(side, mode):
+    """As pytorch-ntm begins: all slots alike, and no gradient but that of the keys at most."""
+    leaves = leaves_of({"memory": torch.zeros(2, 5, 3), "key": torch.zeros(2, 2, 3), "strength": torch.ones(2, 2)})
+    weights = side.content_address(*leaves.values(), eps_mode=mode)
+    assert_close(weights, torch.full((2, 2, 5), 0.2))
+    assert all((x == 0).all() for x in torch.autograd.grad(mixture([weights]), list(leaves.values())))
+
+
+@BOTH
+@FLOATS
+def test_strengths(side, dtype):
+    """Cosines 0.6, 0.8, 0, -1 of a key with four slots."""
+    memory = torch.tensor([[[3.0, 4.0], [40.0, 30.0], [0.0, 0.1], [-7.0, 0.0]]], dtype=dtype)
+    strengths = [0.0, 1.0, 1e3, 1e4, -1e3, -1e4, -1.0]
+    H = len(strengths)
+    key = torch.tensor([2.0, 0.0], dtype=dtype).expand(1, H, 2)
+    leaves = leaves_of({"memory": memory, "key": key, "strength": torch.tensor([strengths], dtype=dtype)})
+    found = side.content_address(*leaves.values())
+    best, least = [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]
+    expected = torch.tensor(
+        [ntm_oracle.softmax([b * c for c in (0.6, 0.8, 0.0, -1.0)]) for b in strengths], dtype=torch.float64
+    )
+    assert_close(found[0].double(), expected, atol=1e-6, rtol=0)
+    assert found[0, 0].tolist() == [0.25] * 4
+    assert [found[0, 3].tolist(), found[0, 5].tolist()] == [best, least]
+    assert_close(found.double().sum(-1), torch.ones(1, H).double(), atol=1e-6, rtol=0)
+    got = gradients(mixture([found]), leaves)
+    assert all(x.isfinite().all() for x in got.values())
+    assert (got["key"][0, [3, 5]] == 0).all() and (got["strength"][0, [3, 5]] == 0).all()
+
+
+@BOTH
+@pytest.mark.parametrize("N", [70, pytest.param(65_536, marks=ON_CPU)])
+def test_rows_of_content_sum_to_one(side, N):
+    normal = normals(9)
+    strength = torch.tensor([[0.0, 1.0, 100.0, -30.0]])
+    found = side.content_address(normal(1, N, 5), normal(1, 4, 5), strength)
+    assert_close(found.double().sum(-1), torch.ones(1, 4).double(), atol=1e-5, rtol=0)
+
+
+# --- long sequences ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("missing", [(), ("sharpen",), ("shift", "sharpen")], ids=["all", "no-sharpen", "gate-alone"])
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_a_thousand_steps(order, missing, composition):
+    """Float32; the heads are new in every step, and every weighting comes from the one before."""
+    B, N, M, R, W, steps = 2, 37, 11, 2, 2, 20 if SIMULATED else 1000
+    of_all = step_inputs(B * steps, N, M, R, W, without=missing)
+    memory, read, write = (of_all[name][:B] for name in ("memory", "read_previous", "write_previous"))
+    heads = [NTMHead(*(None if x is None else x.split(B) for x in of_all[n])) for n in ("read_head", "write_head")]
+    sums = []
+    for t in range(steps):
+        now = [NTMHead(*(None if x is None else x[t] for x in kind)) for kind in heads]
+        memory, reads, read, write = s2sfast.ntm_step(memory, read, write, *now, order=order, composition=composition)
+        sums.append(torch.cat((read, write), 1).double().sum(-1))
+    assert memory.isfinite().all() and reads.isfinite().all()
+    assert_close(torch.stack(sums), torch.ones(steps, B, R + W).double(), atol=1e-5, rtol=0)
+
+
+@ON_CPU
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_the_gradient_through_fifty_steps(order, composition):
+    """As of the reference, in float64; finite in float32, and as near as that allows."""
+    B, N, M, R, W, steps = 2, 9, 5, 1, 2, 50
+    of_all = step_inputs(B * steps, N, M, R, W)
+
+    def run(side, dtype):
+        leaves = leaves_of(mapped(lambda x: x.to(dtype), of_all))
+        memory, read, write = (leaves[n][:B] for n in ("memory", "read_previous", "write_previous"))
+        heads = [NTMHead(*(None if x is None else x.split(B) for x in leaves[n])) for n in ("read_head", "write_head")]
+        loss = 0
+        for t in range(steps):
+            now = [NTMHead(*(None if x is None else x[t] for x in kind)) for kind in heads]
+            memory, reads, read, write = side.ntm_step(memory, read, write, *now, order=order, composition=composition)
+            loss = loss + mixture([reads], seed=t)
+        return gradients(loss + mixture([memory]), leaves)
+
+    exact, single = run(reference, torch.float64), run(s2sfast, torch.float32)
+    for name, mine in run(s2sfast, torch.float64).items():
+        assert exact[name].isfinite().all() and exact[name].abs().max() > 0
+        over.assert_close(mine, exact[name], 1e-11)
+        over.assert_close(single[name], exact[name], 2e-3)  # fifty steps, each magnifies what was rounded before
+
+
+# --- other implementations ---------------------------------------------------------------------------------
+
+PUBLIC = json.loads((Path(__file__).parent / "data" / "ntm_public.json").read_text())
+
+
+def numbers(x):
+    return torch.tensor(x, dtype=torch.float32)
+
+
+@BOTH
+@pytest.mark.parametrize("name", [n for n in PUBLIC if n.startswith("dnc")])
+def test_numbers_of_dnc(side, name):
+    """pytorch-dnc: content weightings, what is read, and a write of several heads (product)."""
+    case = PUBLIC[name]
+    memory = numbers(case["memory"])
+    weights = side.content_address(
+        memory, numbers(case["key"]), numbers(case["strength"]), eps=case["eps"], eps_mode="product"
+    )
+    assert_close(weights, numbers(case["weights"]), atol=1e-6, rtol=1e-5)
+    assert_close(side.memory_read(memory, weights), numbers(case["reads"]), atol=2e-6, rtol=1e-5)
+    written = side.memory_write(
+        memory, weights, numbers(case["erase"]), numbers(case["add"]), composition="product"
+    )
+    assert_close(written, numbers(case["written"]), atol=2e-6, rtol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("name", [n for n in PUBLIC if n.startswith("tf-ntm")])
+def test_numbers_of_tensorflow(side, name):
+    """The NTMCell of TensorFlow 1.15 (Collier & Beel 2018), several steps from its first state on."""
+    case = PUBLIC[name]
+    memory = numbers(case["memory"])
+    read_weights, write_weights = numbers(case["read_previous"]), numbers(case["write_previous"])
+    activation = NTMActivation(key="tanh", strength="softplus", add="tanh")
+    for step in case["steps"]:
+        memory, reads, read_weights, write_weights = side.ntm_step(
+            memory, read_weights, write_weights, numbers(step["read_head"]), numbers(step["write_head"]),
+            order="read_write", composition="sequential", shift_offsets=case["shift_offsets"], eps=case["eps"],
+            eps_mode="product", activation=activation,
+        )  # fmt: skip
+        # Both are float32; theirs takes exp() without the largest score off, and powers of weights.
+        for name_, x in (
+            ("memory", memory), ("reads", reads), ("read_weights", read_weights), ("write_weights", write_weights)
+        ):  # fmt: skip
+            assert_close(x, numbers(step[name_]), atol=5e-6, rtol=5e-5)
+
+
+# --- properties --------------------------------------------------------------------------------------------
+
+PROPERTY = hypothesis.settings(max_examples=4 if SIMULATED else 25, deadline=None)
+SEEDS = st.integers(0, 999)
+
+
+@PROPERTY
+@hypothesis.given(order=st.permutations(range(19)), seed=SEEDS)
+def test_the_order_of_slots(order, seed):
+    normal, order = normals(seed), torch.tensor(order)
+    memory, key, strength = normal(2, 19, 5), normal(2, 3, 5), 3 * normal(2, 3)
+    found = s2sfast.content_address(memory, key, strength)
+    assert_close(s2sfast.content_address(memory[:, order], key, strength), found[..., order], atol=1e-6, rtol=1e-5)
+
+
+@PROPERTY
+@hypothesis.given(power=st.integers(-20, 40), seed=SEEDS)
+def test_a_cosine_knows_no_lengths(power, seed):
+    """A power of 2 changes no digit: the same bits, as long as nothing is clamped."""
+    normal = normals(seed)
+    memory, key, strength = normal(2, 19, 5), normal(2, 3, 5), 3 * normal(2, 3)
+    found = s2sfast.content_address(memory, key, strength)
+    assert torch.equal(s2sfast.content_address(memory, key * 2.0**power, strength), found)
+    assert torch.equal(s2sfast.content_address(memory * 2.0**power, key, strength), found)
+
+
+@PROPERTY
+@hypothesis.given(offset=st.integers(-(2**40), 2**40), seed=SEEDS)
+def test_there_and_back(offset, seed):
+    content, one, tap = rows(normals(seed), 2, 3, 19), torch.ones(2, 3), torch.ones(2, 3, 1)
+    there = s2sfast.location_address(content, content, one, tap, None, shift_offsets=[offset])
+    back = s2sfast.location_address(there, there, one, tap, None, shift_offsets=[-offset])
+    assert torch.equal(back, content)
+
+
+@PROPERTY
+@hypothesis.given(S=st.integers(1, 9), N=st.integers(1, 70), seed=SEEDS, data=st.data())
+def test_a_shift_conserves_mass(S, N, seed, data):
+    offsets = data.draw(st.lists(st.integers(-100, 100), min_size=S, max_size=S))
+    normal = normals(seed)
+    content, previous, gate = rows(normal, 2, 3, N), rows(normal, 2, 3, N), normal(2, 3).sigmoid()
+    shift = normal(2, 3, S).softmax(-1)
+    found = s2sfast.location_address(content, previous, gate, shift, None, shift_offsets=offsets)
+    assert_close(found.double().sum(-1), torch.ones(2, 3).double(), atol=2e-6, rtol=0)
+    twice = s2sfast.location_address(content, previous, gate, 2 * shift, None, shift_offsets=offsets)
+    assert torch.equal(twice, 2 * found)
+
+
+@PROPERTY
+@hypothesis.given(seed=SEEDS, a=st.floats(-3, 3, width=32), b=st.floats(-3, 3, width=32))
+def test_reading_is_linear(seed, a, b):
+    normal = normals(seed)
+    one, other, weights, further = normal(2, 19, 5), normal(2, 19, 5), normal(2, 3, 19), normal(2, 3, 19)
+    read = s2sfast.memory_read
+    assert_close(read(a * one + b * other, weights), a * read(one, weights) + b * read(other, weights),
+                 atol=5e-5, rtol=1e-5)  # fmt: skip
+    assert_close(read(one, a * weights + b * further), a * read(one, weights) + b * read(one, further),
+                 atol=5e-5, rtol=1e-5)  # fmt: skip
+
+
+@PROPERTY
+@hypothesis.given(seed=SEEDS, H=st.integers(0, 5))
+def test_writing_without_erasing_adds_up(seed, H):
+    """erase = 0: memory + weights^T add, in both compositions."""
+    normal = normals(seed)
+    memory, weights, add = normal(2, 19, 5), rows(normal, 2, H, 19), normal(2, H, 5)
+    for composition in COMPOSITIONS:
+        found = s2sfast.memory_write(memory, weights, torch.zeros(2, H, 5), add, composition=composition)
+        assert_close(found, memory + weights.mT @ add, atol=2e-6, rtol=1e-5)
