@@ -5,11 +5,19 @@ import os
 import pytest
 import torch
 
-from s2sfast import NTMHead
+import s2sfast
+from s2sfast import NTMHead, reference
+from tests import over
 from tests.over import normals
 
 SIMULATED = torch.get_default_device().type != "cpu" or "PTX_ARCH" in os.environ
 ON_CPU = pytest.mark.skipif(SIMULATED, reason="too much for a simulation")
+BOTH = pytest.mark.parametrize("side", [s2sfast, reference], ids=["fast", "reference"])
+OPS = ("content_address", "location_address", "memory_read", "memory_write", "ntm_step")
+OVER_OPS = pytest.mark.parametrize("op", OPS)
+ORDERS = pytest.mark.parametrize("order", ["write_read", "read_write"])
+COMPOSITIONS = pytest.mark.parametrize("composition", ["sequential", "product"])
+CONTENT_ALONE = ("gate", "shift", "sharpen")
 EPS_MODES = pytest.mark.parametrize("mode", ["clamp", "sqrt", "product"])
 
 
@@ -60,7 +68,9 @@ def named(given: dict) -> dict[str, torch.Tensor]:
     """Every tensor by name, a head's as `read_head.key`."""
     found = {}
     for name, x in given.items():
-        fields = [(f"{name}.{n}", y) for n, y in zip(x._fields, x, strict=True)] if isinstance(x, NTMHead) else [(name, x)]
+        fields = (
+            [(f"{name}.{n}", y) for n, y in zip(x._fields, x, strict=True)] if isinstance(x, NTMHead) else [(name, x)]
+        )
         found.update({n: y for n, y in fields if isinstance(y, torch.Tensor)})
     return found
 
@@ -81,3 +91,31 @@ def gradients(loss: torch.Tensor, leaves: dict) -> dict[str, torch.Tensor]:
     wanted = named(leaves)
     found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(wanted, found, strict=True))
+
+
+def inputs(op: str, B: int = 2, N: int = 9, M: int = 5, H: int = 3, seed: int = 0) -> dict:
+    """The arguments of an op, by name."""
+    normal = normals(seed)
+    if op == "ntm_step":
+        return step_inputs(B, N, M, H, H, seed=seed)
+    if op == "location_address":
+        of = head(normal, B, H, M)
+        return {
+            "content": rows(normal, B, H, N), "previous": rows(normal, B, H, N), "gate": of.gate, "shift": of.shift,
+            "sharpen": of.sharpen,
+        }  # fmt: skip
+    given = {"memory": normal(B, N, M)}
+    if op == "content_address":
+        return given | {"key": normal(B, H, M), "strength": 3 * normal(B, H)}
+    given["weights"] = rows(normal, B, H, N)
+    if op == "memory_write":
+        given |= {"erase": normal(B, H, M).sigmoid(), "add": normal(B, H, M)}
+    return given
+
+
+def results(op: str, given: dict, side=s2sfast, **options) -> tuple[torch.Tensor, ...]:
+    return over.tensors(getattr(side, op)(**given, **options))
+
+
+def assert_equal_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
+    assert torch.equal(got, expected), f"off by {float((got - expected).abs().max()):.3g}"
