@@ -155,6 +155,24 @@ def test_flat_rows_of_half_precision(side, dtype):
     assert_close(found.double().sum(-1), torch.ones(1, 2).double(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("least", [1e-30, 1e-36, 1e-37, 2e-38])
+@pytest.mark.parametrize("N", [1, 2, 20])
+def test_gradients_of_tiny_rows(least, N):
+    """As from previous weights of zeros and a gate that is nearly shut: finite, where the derivative is; one of all
+    weights together is 0."""
+    for gamma in SHARPEN:
+        content = torch.full((1, 1, N), least, requires_grad=True)
+        sharpen = torch.tensor([[gamma]], requires_grad=True)
+        found = s2sfast.location_address(content, torch.zeros(1, 1, N), torch.ones(1, 1), None, sharpen)
+        assert_close(found, torch.full((1, 1, N), 1 / N))
+        slope = 0.5 * gamma / N * (1 - 1 / N) / least  # of half the first weight
+        for loss, expected in ((found.sum(), 0.0), (0.5 * found[0, 0, 0], slope)):
+            of_content, of_sharpen = torch.autograd.grad(loss, (content, sharpen), retain_graph=True)
+            assert of_content.isfinite().all() and of_sharpen.isfinite().all()
+            if expected < torch.finfo(torch.float32).max:
+                assert_close(float(of_content[0, 0, 0]), expected, rtol=1e-4, atol=1e-4 * slope)
+
+
 @BOTH
 def test_sharpening_what_is_negative(side):
     """As a controller without a softmax may make it: counts as 0, and has no gradient."""
