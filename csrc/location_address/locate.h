@@ -126,7 +126,7 @@ inline R sharpen_row_backward(const R* row, const R* weights, R* g, R sharpen, i
     const V<R> weight = load_lanes<R>(weights + n, lanes), x = load_lanes<R>(row + n, lanes);
     const V<R> pull = load_lanes<R>(g + n, lanes) - mean;
     by_exponent.add(weight == zero ? zero : weight * log_ratio<R>(x, top) * pull);
-    const V<R> slope = exponent * (weight / max(least, x)) * pull;
+    const V<R> slope = exponent * weight * pull / max(least, x);  // in this order: 0 where the pull is, x however small
     const V<R> finite = max(-largest, slope < largest ? slope : (slope == slope ? largest : slope));
     store_lanes<R>(g + n, weight == zero ? zero : finite, lanes);
   });

@@ -73,8 +73,6 @@ def output(query: Tensor, context: Tensor, weights: Tensor, need_weights: bool) 
 
 def diagnosis(op: str, error: Exception, tensors: dict[str, Any], optional: dict[str, Any]) -> Exception:
     """What is wrong with the types of the arguments, if it is that; else the error itself."""
-    if isinstance(error, ValueError):
-        return error
     for name, value in {**tensors, **{n: v for n, v in optional.items() if v is not None}}.items():
         if not isinstance(value, Tensor):
             return ValueError(f"{op}: expected {name} to be a tensor; got {type(value).__name__}")

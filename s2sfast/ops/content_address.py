@@ -52,6 +52,7 @@ def content_address(
             return _ContentAddress.apply(memory, key, strength, *options)
         return machine.like(memory, _raw(memory, key, strength, *options)[0])
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        machine.check_eps("content_address", eps)
         raise diagnosis("content_address", error, {"memory": memory, "key": key, "strength": strength}, {}) from None
 
 

@@ -73,8 +73,8 @@ def location_address(
             return _LocationAddress.apply(*arguments)
         return machine.like(tensors[0], _raw(*arguments))
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-        needed = {"content": content, "previous": previous, "gate": gate}
-        raise diagnosis("location_address", error, needed, {"shift": shift, "sharpen": sharpen}) from None
+        optional = {"previous": previous, "gate": gate, "shift": shift, "sharpen": sharpen}
+        raise diagnosis("location_address", error, {"content": content}, optional) from None
 
 
 class _LocationAddress(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,13 @@ def like(x: Tensor, found: Tensor) -> Tensor:
 def offsets(op: str, shift_offsets: Sequence[int] | None) -> list[int] | None:
     if shift_offsets is None:
         return None
-    found = list(shift_offsets)
-    if not all(isinstance(offset, int) for offset in found):
-        raise ValueError(f"{op}: expected shift_offsets to be integers; got {shift_offsets!r}")
-    return found
+    try:
+        return [operator.index(offset) for offset in shift_offsets]
+    except TypeError:
+        raise ValueError(f"{op}: expected shift_offsets to be integers; got {shift_offsets!r}") from None
+
+
+def check_eps(op: str, eps: Any) -> None:
+    """Of a call that has failed."""
+    if not isinstance(eps, (int, float)):
+        raise ValueError(f"{op}: expected eps in [0, inf); got {eps!r}") from None

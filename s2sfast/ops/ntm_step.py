@@ -105,27 +105,39 @@ def ntm_step(
             return NTMStep(step[0], step[1], step[3], step[3])
         return NTMStep._make(step)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise diagnosis("ntm_step", error, {"memory": memory}, _named(read_head, write_head)) from None
+        machine.check_eps("ntm_step", eps)
+        previous = {"read_previous": read_previous, "write_previous": write_previous}
+        needed, optional = _named(read_head, write_head)
+        raise diagnosis("ntm_step", error, {"memory": memory, **needed}, {**previous, **optional}) from None
 
 
 def _fields(head: NTMHead | Tensor | None, count: int) -> tuple[Tensor | None, ...]:
     """As the registered op wants them: one tensor for all fields stands in the place of the first."""
     if isinstance(head, Tensor):
         return head, *(None,) * (count - 1)
-    return (None,) * count if head is None else head[:count]
+    if head is None:
+        return (None,) * count
+    if head.key is None or head.strength is None:
+        raise ValueError("ntm_step: expected a head with key and strength; got None")  # _named says which
+    return head[:count]
 
 
-def _named(read_head: Any, write_head: Any) -> dict[str, Any]:
-    named = {}
+def _named(read_head: Any, write_head: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensors that must be there, tensors that may be)."""
+    needed: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     for name, head in (("read_head", read_head), ("write_head", write_head)):
-        if isinstance(head, NTMHead):
-            named.update({f"{name}.{field}": value for field, value in zip(head._fields, head, strict=True)})
-        else:
-            named[name] = head
-    return named
+        if not isinstance(head, NTMHead):
+            (optional if name == "read_head" else needed)[name] = head
+            continue
+        for field, value in zip(head._fields, head, strict=True):
+            (needed if field in ("key", "strength") else optional)[f"{name}.{field}"] = value
+    return needed, optional
 
 
 def activation_code(activation: NTMActivation) -> int:
+    if not isinstance(activation, NTMActivation):
+        raise ValueError(f"ntm_step: expected activation to be an NTMActivation; got {activation!r}")
     return 1 + 2 * (activation.key == "tanh") + 4 * (activation.strength == "oneplus") + 8 * (activation.add == "tanh")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from s2sfast.reference.cosine_attention import check_eps, cosine
-from s2sfast.reference.memory import Arguments
+from s2sfast.reference.memory import Arguments, softmax
 
 
 def content_address(
@@ -18,4 +18,4 @@ def content_address(
     strength = given.like_first("strength", strength, "B, H", B, key.shape[1])
     check_eps("content_address", eps, eps_mode)
     similarity = cosine(key[:, :, None], given.real_first[:, None], eps, eps_mode)
-    return given.shown((strength[..., None] * similarity).softmax(-1))
+    return given.shown(softmax(strength[..., None] * similarity))

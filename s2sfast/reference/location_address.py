@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from s2sfast.reference.memory import Arguments, offsets_of
+from s2sfast.reference.memory import Arguments, offsets_of, softmax
 
 
 def location_address(
@@ -67,4 +67,4 @@ def sharpened(weights: Tensor, sharpen: Tensor) -> Tensor:
     some = ~zero.all(-1, keepdim=True)
     peak = weights.detach().amax(-1, keepdim=True).where(some, 1)
     logs = sharpen[..., None] * (weights.masked_fill(zero, 1) / peak).log()
-    return logs.masked_fill(zero & some, -torch.inf).softmax(-1).masked_fill(zero, 0)
+    return softmax(logs.masked_fill(zero & some, -torch.inf)).masked_fill(zero, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from s2sfast.reference.attention import DTYPES, real_of
@@ -51,6 +52,14 @@ class Arguments:
     def shown(self, value: Tensor) -> Tensor:
         """As it is returned."""
         return value.to(self.first.dtype)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Of the last dimension, its sum in float64: a float32 sum of 65,536 numbers may be off by 3e-5."""
+    if scores.shape[-1] == 0:
+        return scores
+    powers = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return powers / powers.sum(-1, keepdim=True, dtype=torch.float64).to(scores.dtype)
 
 
 def offsets_of(op: str, taps: int, shift_offsets: Sequence[int] | None) -> list[int]:
