@@ -15,6 +15,8 @@ from s2sfast.nn.coverage import CoverageAttention, coverage_loss
 from s2sfast.nn.dot import DotAttention
 from s2sfast.nn.location import LocationAwareAttention
 from s2sfast.nn.memory import AttentionMemory
+from s2sfast.nn.ntm_heads import NTMHeads
+from s2sfast.nn.ntm_memory import NTMMemory
 from s2sfast.nn.pointer import PointerLayer
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "CoverageAttention",
     "DotAttention",
     "LocationAwareAttention",
+    "NTMHeads",
+    "NTMMemory",
     "PointerLayer",
     "convert",
     "coverage_loss",

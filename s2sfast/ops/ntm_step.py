@@ -81,20 +81,10 @@ def ntm_step(
              [7., 8.]]])
     """
     try:
-        tensors: tuple[Any, ...] = (
-            memory, read_previous, write_previous, *_fields(read_head, _WRITE - _READ),
-            *_fields(write_head, _TENSORS - _WRITE),
-        )  # fmt: skip
+        tensors = tensors_of(memory, read_previous, write_previous, read_head, write_head)
         if torch.is_autocast_enabled("cpu" if memory.is_cpu else memory.device.type):
             tensors = promoted(*tensors)
-        options = (
-            None if shift_offsets is None else machine.offsets("ntm_step", shift_offsets),
-            machine.number_of("ntm_step", "order", machine.ORDERS, order),
-            machine.number_of("ntm_step", "composition", machine.COMPOSITIONS, composition),
-            eps,
-            machine.number_of("ntm_step", "eps_mode", machine.EPS_MODES, eps_mode),
-            0 if activation is None else activation_code(activation),
-        )
+        options = options_of(order, composition, shift_offsets, eps, eps_mode, activation)
         if wants_gradient(*tensors):
             step = _NTMStep.apply(*tensors, *options)
         else:
@@ -109,6 +99,37 @@ def ntm_step(
         previous = {"read_previous": read_previous, "write_previous": write_previous}
         needed, optional = _named(read_head, write_head)
         raise diagnosis("ntm_step", error, {"memory": memory, **needed}, {**previous, **optional}) from None
+
+
+def tensors_of(
+    memory: Tensor,
+    read_previous: Tensor | None,
+    write_previous: Tensor | None,
+    read_head: NTMHead | Tensor | None,
+    write_head: NTMHead | Tensor,
+) -> tuple[Any, ...]:
+    """As the registered op takes them."""
+    read, write = _fields(read_head, _WRITE - _READ), _fields(write_head, _TENSORS - _WRITE)
+    return memory, read_previous, write_previous, *read, *write
+
+
+def options_of(
+    order: str,
+    composition: str,
+    shift_offsets: Sequence[int] | None,
+    eps: float,
+    eps_mode: str,
+    activation: NTMActivation | None,
+) -> tuple[Any, ...]:
+    """As the registered op takes them."""
+    return (
+        None if shift_offsets is None else machine.offsets("ntm_step", shift_offsets),
+        machine.number_of("ntm_step", "order", machine.ORDERS, order),
+        machine.number_of("ntm_step", "composition", machine.COMPOSITIONS, composition),
+        eps,
+        machine.number_of("ntm_step", "eps_mode", machine.EPS_MODES, eps_mode),
+        0 if activation is None else activation_code(activation),
+    )
 
 
 def _fields(head: NTMHead | Tensor | None, count: int) -> tuple[Tensor | None, ...]:
@@ -158,27 +179,46 @@ def _have_gradients(tensors: Sequence[Tensor | None]) -> list[int]:
     return found
 
 
+def step_forward(tensors: Sequence[Any], options: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The fields of a step in the dtype of its memory, and what its gradient wants to know of it."""
+    *step, saved = _raw(*tensors, *options, True)
+    return tuple(machine.like(tensors[0], x) for x in step), (step[2], step[3], saved)
+
+
+def step_backward(
+    given: Sequence[Tensor | None], tensors: Sequence[Any], options: tuple[Any, ...], kept: Sequence[Tensor]
+) -> list[Any]:
+    """The gradients of all tensors, of those given for the fields of the step."""
+    found = _raw_backward(*given, *tensors, *options, *kept)
+    if kept[2].dtype != tensors[0].dtype:
+        found = [machine.like(tensors[0], x) for x in found]
+    gradients: list[Any] = [None] * _TENSORS
+    for at, gradient in zip(_have_gradients(tensors), found, strict=True):
+        gradients[at] = gradient
+    return gradients
+
+
+def heads_in(tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The fields of the read heads and those of the write heads, among all tensors or their gradients."""
+    return tensors[_READ:_WRITE], tensors[_WRITE:]
+
+
 class _NTMStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        *step, saved = _raw(*arguments, True)
-        read_weights, write_weights = step[2:]
-        ctx.save_for_backward(*arguments[:_TENSORS], read_weights, write_weights, saved)
-        ctx.options = arguments[_TENSORS:]
+        tensors, options = arguments[:_TENSORS], arguments[_TENSORS:]
+        step, kept = step_forward(tensors, options)
+        ctx.save_for_backward(*tensors, *kept)
+        ctx.options = options
         ctx.set_materialize_grads(False)
-        return tuple(machine.like(arguments[0], x) for x in step)
+        return step
 
     @staticmethod
     @first_derivative_of("ntm_step")
     def backward(ctx: Any, *given: Any) -> Any:
-        *tensors, read_weights, write_weights, saved = ctx.saved_tensors
-        found = _raw_backward(*given, *tensors, *ctx.options, read_weights, write_weights, saved)
-        if saved.dtype != tensors[0].dtype:
-            found = [machine.like(tensors[0], x) for x in found]
-        gradients: list[Tensor | None] = [None] * (_TENSORS + len(ctx.options))
-        for at, gradient in zip(_have_gradients(tensors), found, strict=True):
-            gradients[at] = gradient
-        return tuple(gradients)
+        saved = ctx.saved_tensors
+        gradients = step_backward(given, saved[:_TENSORS], ctx.options, saved[_TENSORS:])
+        return *gradients, *(None,) * len(ctx.options)
 
 
 @torch.library.register_fake("s2sfast::ntm_step")
