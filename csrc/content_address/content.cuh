@@ -47,53 +47,58 @@ __device__ __forceinline__ void match_content(const ContentMatch<R>& stage, int6
 
 template <class R>
 __device__ __forceinline__ void weigh_content(const ContentWeights<R>& stage, int64_t b, int64_t head,
-                                              BlockJoin<R>& block) {
+                                              BlockJoin& block) {
   const int64_t N = stage.in.sizes.slots;
   const KeyNorm<R> key(stage.in, b, head);
   const R strength = *stage.in.strength.row(b, head);
   R *cosines = stage.cosines.row(b, head), *weights = stage.weights.row(b, head);
-  R top = -INFINITY;  // +inf: no finite number can come out
+  R top = -INFINITY;  // of the cosines, turned round where strength is negative; +inf: no finite number can come out
+  const R turn = strength < 0 ? R(-1) : R(1);
   each_of_rows<2, R>({cosines, stage.norms.row(b, 0)}, N, [&](int64_t n, const R(&x)[2]) {
-    const R cosine = x[0] / key.denominator(x[1]), score = strength * cosine;
+    const R cosine = x[0] / key.denominator(x[1]);
     cosines[n] = cosine;
-    top = score < INFINITY ? max_of(top, score) : R(INFINITY);
+    top = fabs(strength * cosine) < INFINITY ? max_of(top, turn * cosine) : R(INFINITY);
   });
   top = block.largest(top);
-  const bool bad = !(fabs(top) < INFINITY);
+  const bool bad = !(top < INFINITY);
+  const R pivot = turn * top;  // taken off before the strength, which may be large, multiplies what rounding left
   R sum = 0;
-  each_of_rows<1, R>({cosines}, N, [&](int64_t, const R(&x)[1]) { sum += exp_or_zero(strength * x[0] - top); });
-  const R share = 1 / block.sum(sum);
+  each_of_rows<1, R>({cosines}, N, [&](int64_t, const R(&x)[1]) { sum += exp_or_zero(strength * (x[0] - pivot)); });
+  const R share = static_cast<R>(1 / block.sum(sum));
   each_of_rows<1, R>({cosines}, N, [&](int64_t n, const R(&x)[1]) {
-    weights[n] = bad ? R(NAN) : without_subnormal(exp_or_zero(strength * x[0] - top) * share);
+    weights[n] = bad ? R(NAN) : without_subnormal(exp_or_zero(strength * (x[0] - pivot)) * share);
   });
 }
 
 template <class R>
 __device__ __forceinline__ void weigh_content_backward(const ContentBackward<R>& stage, int64_t b, int64_t head,
-                                                       BlockJoin<R>& block) {
+                                                       BlockJoin& block) {
   const int64_t N = stage.in.sizes.slots;
   const KeyNorm<R> key(stage.in, b, head);
   const R strength = *stage.in.strength.row(b, head);
   const R *weights = stage.weights.row(b, head), *gradient = stage.gradient.row(b, head);
   R* a = stage.a.row(b, head);
-  R mean = 0;
+  double all = 0, sum = 0;  // a weight may be nearly all: then what is taken from its gradient must be exact
   each_of_rows<2, R>({weights, gradient}, N, [&](int64_t, const R(&x)[2]) {
-    if (x[0] != 0) mean = fma(x[0], x[1], mean);
+    all += x[0];
+    if (x[0] != 0) sum = fma(static_cast<double>(x[0]), static_cast<double>(x[1]), sum);
   });
-  mean = block.sum(mean);
+  const BlockJoin::Pair joined = block.sums(sum, all);
+  const double mean = joined.first / joined.second;
   R by_strength = 0, pull = 0;
   each_of_rows<4, R>({weights, gradient, stage.cosines.row(b, head), stage.norms.row(b, 0)}, N,
                      [&](int64_t n, const R(&x)[4]) {
-                       const R score = x[0] == 0 ? R(0) : without_subnormal(x[0] * (x[1] - mean)), cosine = x[2];
+                       const R score = x[0] == 0 ? R(0) : without_subnormal(x[0] * static_cast<R>(x[1] - mean)), cosine = x[2];
                        by_strength = fma(score, cosine, by_strength);
                        const R found = score * strength / key.denominator(x[3]);
                        pull = fma(found * x[3], cosine, pull);
                        a[n] = found;
                      });
-  const auto sums = block.sums(by_strength, pull);
+  const BlockJoin::Pair sums = block.sums(by_strength, pull);
   if (threadIdx.x != 0) return;
-  *stage.strength.row(b, head) = sums.first;
-  *stage.key_pull.row(b, head) = sums.second * key.norm * slope_of(key.mode, key.eps, key.square);
+  *stage.strength.row(b, head) = static_cast<R>(sums.first);
+  *stage.key_pull.row(b, head) =
+      static_cast<R>(sums.second) * key.norm * slope_of(key.mode, key.eps, key.square);
 }
 
 // What weightings by content, and reads, add to the gradient of the memory that they look at.

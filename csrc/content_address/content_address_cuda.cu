@@ -13,15 +13,15 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 template <class R>
 __global__ void __launch_bounds__(kBlockThreads) content_weigh_heads(const __grid_constant__ ContentWeights<R> stage) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   weigh_content(stage, blockIdx.x / stage.in.heads, blockIdx.x % stage.in.heads, block);
 }
 
 template <class R>
 __global__ void __launch_bounds__(kBlockThreads) content_backward_heads(const __grid_constant__ ContentBackward<R> stage) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   weigh_content_backward(stage, blockIdx.x / stage.in.heads, blockIdx.x % stage.in.heads, block);
 }
 

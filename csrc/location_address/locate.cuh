@@ -92,7 +92,7 @@ struct LocationRow {
 
 template <class R>
 __device__ __forceinline__ void locate(const LocationWeights<R>& stage, const ShiftTaps& taps, int64_t b, int64_t head,
-                                       BlockJoin<R>& block) {
+                                       BlockJoin& block) {
   const LocationRow<R> in(stage.in, taps, b, head);
   R *out = stage.weights.row(b, head), peak = 0;
   const auto leave = [&](int64_t n, R x) {
@@ -115,9 +115,9 @@ __device__ __forceinline__ void locate(const LocationWeights<R>& stage, const Sh
     sum += power;
     out[n] = power;
   });
-  sum = block.sum(sum);
-  if (sum == 0) return;  // all are 0
-  const R share = 1 / sum;
+  const double total = block.sum(sum);
+  if (total == 0) return;  // all are 0
+  const R share = static_cast<R>(1 / total);
   each_of_rows<1, R>({out}, in.slots, [&](int64_t n, const R(&x)[1]) {
     out[n] = x[0] == 0 ? R(0) : without_subnormal(x[0] * share);
   });
@@ -125,7 +125,7 @@ __device__ __forceinline__ void locate(const LocationWeights<R>& stage, const Sh
 
 template <class R>
 __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage, const ShiftTaps& taps, int64_t b,
-                                                int64_t head, BlockJoin<R>& block) {
+                                                int64_t head, BlockJoin& block) {
   const LocationRow<R> in(stage.in, taps, b, head);
   const int64_t N = in.slots;
   R *const gated = stage.scratch.row(b, head), *const shifted = in.shift ? gated + 2 * N : gated;
@@ -145,13 +145,17 @@ __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage
     });
   }
   if (in.sharpens) {
-    R mean = 0, by_exponent = 0;
+    double all = 0, sum = 0;  // as weigh_content_backward's
     each_of_rows<2, R>({weights, gradient}, N, [&](int64_t, const R(&x)[2]) {
-      if (x[0] != 0) mean = fma(x[0], x[1], mean);
+      all += x[0];
+      if (x[0] != 0) sum = fma(static_cast<double>(x[0]), static_cast<double>(x[1]), sum);
     });
-    peak = max_of(block.largest(peak), least_normal(peak)), mean = block.sum(mean);
+    peak = max_of(block.largest(peak), least_normal(peak));
+    const BlockJoin::Pair joined = block.sums(sum, all);
+    const double mean = joined.first / joined.second;
+    R by_exponent = 0;
     each_of_rows<3, R>({weights, gradient, shifted}, N, [&](int64_t n, const R(&x)[3]) {
-      const R weight = x[0], pull = x[1] - mean, most = largest_finite(x[0]), least = least_normal(x[0]);
+      const R weight = x[0], pull = static_cast<R>(x[1] - mean), most = largest_finite(x[0]), least = least_normal(x[0]);
       if (weight == 0) {
         moved[n] = 0;
         return;
@@ -160,8 +164,8 @@ __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage
       const R slope = in.sharpen * (weight / (x[2] < least ? least : x[2])) * pull;
       moved[n] = slope > most ? most : slope < -most ? -most : slope;
     });
-    by_exponent = block.sum(by_exponent);
-    if (threadIdx.x == 0) *stage.sharpen.row(b, head) = by_exponent;
+    const double dsharpen = block.sum(by_exponent);
+    if (threadIdx.x == 0) *stage.sharpen.row(b, head) = static_cast<R>(dsharpen);
   } else {
     each_of_rows<1, R>({gradient}, N, [&](int64_t n, const R(&x)[1]) { moved[n] = x[0]; });
   }
@@ -171,8 +175,8 @@ __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage
       R sum = 0;
 #pragma unroll 4
       for (int64_t n = threadIdx.x; n < N; n += kBlockThreads) sum = fma(moved[n], gated[in.back(n, s)], sum);
-      sum = block.sum(sum);
-      if (threadIdx.x == 0) stage.shift.row(b, head)[s] = sum;
+      const double dshift = block.sum(sum);
+      if (threadIdx.x == 0) stage.shift.row(b, head)[s] = static_cast<R>(dshift);
     }
     in.template each_shifted<true>(moved, [&](int64_t n, R x) { content[n] = x; });
   }
@@ -182,8 +186,8 @@ __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage
     content[n] = in.gate * x[0];
     previous[n] = (1 - in.gate) * x[0];
   });
-  by_gate = block.sum(by_gate);
-  if (threadIdx.x == 0) *stage.gate.row(b, head) = by_gate;
+  const double dgate = block.sum(by_gate);
+  if (threadIdx.x == 0) *stage.gate.row(b, head) = static_cast<R>(dgate);
 }
 
 }  // namespace s2sfast::cuda

@@ -8,16 +8,16 @@ namespace cuda {
 template <class R>
 __global__ void __launch_bounds__(kBlockThreads)
     location_weigh_heads(const __grid_constant__ LocationWeights<R> stage, const __grid_constant__ ShiftTaps taps) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   locate(stage, taps, blockIdx.x / stage.in.heads, blockIdx.x % stage.in.heads, block);
 }
 
 template <class R>
 __global__ void __launch_bounds__(kBlockThreads)
     location_backward_heads(const __grid_constant__ LocationBackward<R> stage, const __grid_constant__ ShiftTaps taps) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   locate_backward(stage, taps, blockIdx.x / stage.in.heads, blockIdx.x % stage.in.heads, block);
 }
 

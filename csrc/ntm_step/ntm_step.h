@@ -99,11 +99,12 @@ struct NtmFinish {
 // Where a sentence's memory fits what a block of threads has on its SM, one launch: a block does all stages of a
 // sentence. Else a launch for each thing that all of a sentence has to wait for, the softmax over its slots above all:
 //
-//   forward    prepare, match, address, write, [address, read,] join                     7; 5 where all look at the old memory
-//   back       prepare, [rewrite, address,] write, address, spread, finish               7; 5
+//   forward    prepare, match, address, write, address, read, join                 7 launches
+//   back       prepare, rewrite, address, write, address, spread, finish           7
 //
-// where "address" is content and location in one; in brackets what is left out where read heads look at the old memory (an
-// address is then of both kinds), or where there are none (but for the rewriting).
+// where "address" is content and location in one. Where all heads look at the old memory, one launch has all addressing, and
+// what is written is read at once, and not written again: 5 and 5. Where there are no read heads but what has been written
+// with is read with: 5 and 6.
 template <class T>
 struct BothKinds {
   T of[2];  // of write heads, of read heads

@@ -35,8 +35,8 @@ template <class R>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     ntm_address_heads(const __grid_constant__ BothKinds<NtmAddress<R>> stage, const __grid_constant__ BothTaps taps,
                       int64_t writers, int64_t count) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   const HeadOf one(blockIdx.x, writers, count);
   address(stage.of[one.kind], taps.of[one.kind], one.b, one.head, block);
 }
@@ -58,8 +58,8 @@ template <class R>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     ntm_address_backward_heads(const __grid_constant__ BothKinds<NtmAddressBackward<R>> stage,
                                const __grid_constant__ BothTaps taps, int64_t writers, int64_t count) {
-  __shared__ typename BlockJoin<R>::Shared shared;
-  BlockJoin<R> block(shared);
+  __shared__ BlockJoin::Shared shared;
+  BlockJoin block(shared);
   const HeadOf one(blockIdx.x, writers, count);
   address_backward(stage.of[one.kind], taps.of[one.kind], one.b, one.head, block);
 }

@@ -14,7 +14,7 @@ struct BothTaps {
 template <class R>
 struct StepShared {
   ContentShared<R> content;
-  typename BlockJoin<R>::Shared joins;
+  BlockJoin::Shared joins;
 };
 
 // Calls use(piece) for the pieces of a sentence.
@@ -27,13 +27,13 @@ __device__ __forceinline__ void each_piece(const MemorySizes& sizes, Use use) {
 // A thread finds the content weights that it has left itself (block.cuh).
 template <class R>
 __device__ __forceinline__ void address(const NtmAddress<R>& stage, const ShiftTaps& taps, int64_t b, int64_t head,
-                                        BlockJoin<R>& block) {
+                                        BlockJoin& block) {
   weigh_content(stage.content, b, head, block);
   if (stage.located) locate(stage.location, taps, b, head, block);
 }
 template <class R>
 __device__ __forceinline__ void address_backward(const NtmAddressBackward<R>& stage, const ShiftTaps& taps, int64_t b,
-                                                 int64_t head, BlockJoin<R>& block) {
+                                                 int64_t head, BlockJoin& block) {
   if (stage.located) locate_backward(stage.location, taps, b, head, block);
   weigh_content_backward(stage.content, b, head, block);
 }
@@ -48,7 +48,7 @@ template <class R>
 __device__ __forceinline__ void step_forward(const NtmForward<R>& step, const BothTaps& taps, int64_t b,
                                              StepShared<R>& shared) {
   const MemorySizes& sizes = step.match.of[0].in.sizes;
-  BlockJoin<R> block(shared.joins);
+  BlockJoin block(shared.joins);
 #pragma unroll 1
   for (int kind = 0; kind < 2; ++kind)
     for (int64_t head = warp_id(); head < step.prepare.of[kind].heads; head += kBlockWarps)
@@ -83,7 +83,7 @@ template <class R>
 __device__ __forceinline__ void step_backward(const NtmBackward<R>& step, const BothTaps& taps, int64_t b,
                                               StepShared<R>& shared) {
   const MemorySizes& sizes = step.write.write.in.sizes;
-  BlockJoin<R> block(shared.joins);
+  BlockJoin block(shared.joins);
 #pragma unroll 1
   for (int kind = 0; kind < 2; ++kind)
     for (int64_t head = warp_id(); head < step.finish.of[kind].heads.heads; head += kBlockWarps)

@@ -7,38 +7,46 @@ namespace s2sfast::cuda {
 
 inline constexpr int kBlockThreads = 256, kBlockWarps = kBlockThreads / kWarp;
 
-// Joins numbers of all threads, in the order of the warps; every thread gets the result. A barrier each time, not two:
-// two places take turns, and who writes to one again has passed the barrier of the other, behind which nobody reads it.
-template <class R>
+// Joins numbers of all threads, in float64 and in the order of the warps; every thread gets the result. A barrier each
+// time, not two: two places take turns, and who writes to one again has passed the barrier of the other, behind which
+// nobody reads it.
 class BlockJoin {
  public:
   struct Shared {
-    R parts[2][2][kBlockWarps];
+    double parts[2][2][kBlockWarps];
+  };
+  struct Pair {
+    double first, second;
   };
   __device__ __forceinline__ explicit BlockJoin(Shared& shared) : shared_(shared) {}
 
+  template <class R>
   __device__ __forceinline__ R largest(R x) {
-    return join(warp_max(x), R(0), [](R a, R b) { return a > b ? a : b; }).first;
+    return static_cast<R>(join<1>({warp_max(x), 0}, [](double a, double b) { return a > b ? a : b; }).first);
   }
-  __device__ __forceinline__ R sum(R x) { return sums(x, R(0)).first; }
-  struct Pair {
-    R first, second;
-  };
-  __device__ __forceinline__ Pair sums(R x, R y) {
-    return join(warp_sum(x), warp_sum(y), [](R a, R b) { return a + b; });
-  }
+  __device__ __forceinline__ double sum(double x) { return join<1>({warp_sum(x), 0}, add).first; }
+  __device__ __forceinline__ Pair sums(double x, double y) { return join<2>({warp_sum(x), warp_sum(y)}, add); }
 
  private:
-  template <class Join>
-  __device__ __forceinline__ Pair join(R x, R y, Join join) {
-    R(&parts)[2][kBlockWarps] = shared_.parts[turn_];
+  static __device__ __forceinline__ double add(double a, double b) { return a + b; }
+
+  template <int kNumbers, class Join>
+  __device__ __forceinline__ Pair join(Pair x, Join join) {
+    double(&parts)[2][kBlockWarps] = shared_.parts[turn_];
     turn_ ^= 1;
-    if (lane_id() == 0) parts[0][warp_id()] = x, parts[1][warp_id()] = y;
+    if (lane_id() == 0) {
+      parts[0][warp_id()] = x.first;
+      if constexpr (kNumbers > 1) parts[1][warp_id()] = x.second;
+    }
     __syncthreads();
-    x = parts[0][0], y = parts[1][0];
+    x.first = parts[0][0];
+    if constexpr (kNumbers > 1) x.second = parts[1][0];
 #pragma unroll
-    for (int i = 1; i < kBlockWarps; ++i) x = join(x, parts[0][i]), y = join(y, parts[1][i]);
-    return {x, y};
+    for (int i = 1; i < kBlockWarps; ++i) {
+      x.first = join(x.first, parts[0][i]);
+      if constexpr (kNumbers > 1) x.second = join(x.second, parts[1][i]);
+    }
+    return x;
   }
 
   Shared& shared_;
