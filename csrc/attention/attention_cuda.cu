@@ -1,7 +1,7 @@
 // The stages of attention on the device, each for all sentences in one launch; nothing is allocated.
 #include <cuda_runtime.h>
 
-#include "attention/launch.cuh"
+#include "common/cuda/launch.cuh"
 #include "attention/product.cuh"
 #include "attention/softmax.cuh"
 

@@ -23,11 +23,4 @@ __device__ __forceinline__ bool attends(const AttentionMask& mask, int64_t sente
   return position < length && mask.allows(sentence, query, position);
 }
 
-// The rows' loads of 16 bytes are aligned, and a row holds a whole number of them.
-template <class T>
-__device__ __forceinline__ bool has_wide_rows(const Rows<const T>& rows) {
-  return is_aligned_16(rows.data) && rows.width % kWide<T> == 0 && rows.row_stride % kWide<T> == 0 &&
-         rows.sentence_stride % kWide<T> == 0;
-}
-
 }  // namespace s2sfast::cuda

@@ -174,7 +174,7 @@ Rows<R> new_rows_of(const Tensor& t) {
   return {out<R>(t), t.size(2), t.stride(0), t.stride(1)};
 }
 
-// Carves rows out of one allocation, without gaps. Without memory it only measures.
+// Carves rows out of one allocation, each to begin at 16 bytes. Without memory it only measures.
 template <class R>
 class Arena {
  public:
@@ -185,7 +185,8 @@ class Arena {
   Rows<R> rows(int64_t count, int64_t width) {
     const int64_t each = count * width;
     Rows<R> found{memory_ ? memory_ + used_ : nullptr, width, sentences_ == 1 ? 0 : each, width};
-    used_ += each * sentences_;
+    constexpr int64_t unit = 16 / sizeof(R);
+    used_ += (each * sentences_ + unit - 1) / unit * unit;
     return found;
   }
   int64_t used() const { return used_; }

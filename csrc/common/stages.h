@@ -36,6 +36,11 @@ struct Stage {
         return 0;                                                                                        \
       })
 
+// The same where the op launches its CUDA kernels otherwise.
+#define S2SFAST_CPU_STAGE(name, arguments, pieces) \
+  ::s2sfast::Stage(                                \
+      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); }, nullptr)
+
 // Work that one thread does sooner than it could share it, in additions and multiplications.
 inline constexpr double kSerialWork = 500e3;
 
@@ -61,18 +66,24 @@ inline void run_stages(int64_t sentences, double work, std::initializer_list<Sta
     });
 }
 
-// Every stage for all sentences, launch by launch.
-inline void launch_stages(const char* op, const Tensor& like, std::initializer_list<Stage> stages) {
+// Every stage that has pieces for all sentences, launch by launch.
+inline void launch_stages(const char* op, const Tensor& like, std::initializer_list<Stage> stages,
+                          int64_t sentences = 1) {
   if constexpr (kBuiltWithCuda) {
     const CudaCall call(like);
-    for (const Stage& stage : stages) check_launch(op, stage.launch(call.target()));
+    for (const Stage& stage : stages)
+      check(sentences == 0 || stage.pieces < (int64_t{1} << 31) / sentences, op,
+            ": expected B times the pieces of a sentence below 2^31 on CUDA; got ", stage.pieces, " pieces and B=",
+            sentences);
+    for (const Stage& stage : stages)
+      if (stage.pieces) check_launch(op, stage.launch(call.target()));
   }
 }
 
 // On the device of `like`.
 inline void run_stages(const Tensor& like, const char* op, int64_t sentences, double work,
                        std::initializer_list<Stage> stages) {
-  if (on_cuda(like)) return launch_stages(op, like, stages);
+  if (on_cuda(like)) return launch_stages(op, like, stages, sentences);
   run_stages(sentences, work, stages);
 }
 

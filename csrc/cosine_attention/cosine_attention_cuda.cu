@@ -1,6 +1,7 @@
 // Cosine similarity on the device: its stages, and attention/decode.cuh with its scores.
 #include "attention/decode.cuh"
-#include "attention/launch.cuh"
+#include "common/cuda/cosine.cuh"
+#include "common/cuda/launch.cuh"
 #include "cosine_attention/cosine_attention.h"
 
 namespace s2sfast {
@@ -8,19 +9,13 @@ namespace cuda {
 
 constexpr int kCosineThreads = 256, kCosineRows = kCosineThreads / kWarp;
 
-// One norm of a pair as the mode wants it; `square` is |x|^2. A NaN stays one.
 template <class R>
 __device__ __forceinline__ R norm_of(const CosineInputs<R>& in, R square) {
-  const R eps = static_cast<R>(in.eps), norm = sqrt(in.mode == CosineEps::sqrt ? square + eps : square);
-  return in.mode == CosineEps::clamp && norm < eps ? eps : norm;
+  return norm_of(in.mode, static_cast<R>(in.eps), square);
 }
-
-// d log(norm) / d x = slope x, of the norm as the mode wants it.
 template <class R>
 __device__ __forceinline__ R slope_of(const CosineInputs<R>& in, R square) {
-  const R eps = static_cast<R>(in.eps), bounded = in.mode == CosineEps::sqrt ? square + eps : square;
-  const bool constant = bounded == 0 || (in.mode == CosineEps::clamp && sqrt(square) < eps);
-  return constant ? R(0) : 1 / bounded;
+  return slope_of(in.mode, static_cast<R>(in.eps), square);
 }
 
 // What a norm contributes to a gradient; nothing where nothing is attended to, whatever the square is.

@@ -24,6 +24,8 @@ struct LocationHeads {
   const int64_t* offsets;                 // (S,) in [0, N), on the host
 };
 
+inline constexpr int64_t kCudaTaps = 16;  // more are an error on CUDA, where offsets go to the kernels by value
+
 // A piece is a head.
 template <class R>
 struct LocationWeights {

@@ -28,7 +28,7 @@ struct Given {
         gate(checked.like_first("gate", gate_, {{"B", sentences}, {"H", heads}})) {
     if (shift_) {
       shift = checked.like_first("shift", *shift_, {{"B", sentences}, {"H", heads}, {"S", kAny}});
-      offsets = checked_offsets(kName, taps(), slots, offsets_);
+      offsets = checked_offsets(kName, content_, taps(), slots, offsets_);
     }
     if (sharpen_) sharpen = checked.like_first("sharpen", *sharpen_, {{"B", sentences}, {"H", heads}});
   }

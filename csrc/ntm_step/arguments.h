@@ -57,7 +57,7 @@ struct NtmKind {
           ", ", s.slots, ") with a gate; got None");
     previous =
         checked.like_first(names.previous, *previous_, {{"B", s.sentences}, {names.letter, heads}, {"N", s.slots}});
-    if (shifts()) offsets = checked_offsets(kNtmStep, taps, s.slots, shift_offsets);
+    if (shifts()) offsets = checked_offsets(kNtmStep, checked.first(), taps, s.slots, shift_offsets);
   }
 
   bool located() const { return heads_have(kGate); }
@@ -172,7 +172,7 @@ struct NtmArguments {
   // Once a call: the backward's have been seen by the forward.
   template <class R>
   void find_bad_sharpens() const {
-    if (activation.any) return;  // at least 1 by how they are made
+    if (activation.any || on_cuda(like())) return;  // at least 1 by how they are made; found while heads are prepared
     for (const int kind : {0, 1})
       if (of(kind).sharpens())
         find_bad_sharpen<R>(kNtmStep, like(), of(kind).template given<R>(sizes.width).sharpen, sizes.sentences,

@@ -94,18 +94,62 @@ struct NtmFinish {
   NtmHeads<R> gradient;  // of what is ready in strength, gate, shift and sharpen; then of what was given, in all
 };
 
+// --- on the device: the stages of a step together, which shares them out to launches itself -------------------
+//
+// Where a sentence's memory fits what a block of threads has on its SM, one launch: a block does all stages of a
+// sentence. Else a launch for each thing that all of a sentence has to wait for, the softmax over its slots above all:
+//
+//   forward    prepare, match, address, write, address, read, join                 7 launches
+//   back       prepare, rewrite, address, write, address, spread, finish           7
+//
+// where "address" is content and location in one. Where all heads look at the old memory, one launch has all
+// addressing, and what is written is read at once, and not written again: 5 and 5. Where there are no read heads but
+// what has been written with is read with: 5 and 6.
+template <class T>
+struct BothKinds {
+  T of[2];  // of write heads, of read heads
+};
+
 template <class R>
-int ntm_prepare_cuda(const NtmPrepare<R>&, CudaTarget);
+struct NtmAddress {
+  ContentWeights<R> content;
+  LocationWeights<R> location;
+  bool located;
+};
+
 template <class R>
-int ntm_write_cuda(const NtmWrite<R>&, CudaTarget);
+struct NtmForward {
+  BothKinds<NtmPrepare<R>> prepare;
+  BothKinds<ContentMatch<R>> match;  // of the old memory
+  BothKinds<NtmAddress<R>> address;
+  NtmWrite<R> write;
+  bool late;  // read heads look at the new memory, and read it by read_late
+  MemoryRead<R> read_late;
+  MemoryReadJoin<R> join;
+  CudaFault* faults;  // where a sharpen below 1 is reported, as by location_check_cuda; or null
+};
+
 template <class R>
-int ntm_rewrite_cuda(const NtmRewrite<R>&, CudaTarget);
+struct NtmAddressBackward {
+  LocationBackward<R> location;
+  ContentBackward<R> content;
+  bool located;
+};
+
 template <class R>
-int ntm_write_backward_cuda(const NtmWriteBackward<R>&, CudaTarget);
+struct NtmBackward {
+  BothKinds<NtmFinish<R>> finish;  // and what is prepared
+  bool renews, late;               // the new memory is needed again; read heads look at it
+  NtmRewrite<R> rewrite;
+  BothKinds<NtmAddressBackward<R>> address;
+  NtmWriteBackward<R> write;
+  NtmSpread<R> spread;
+};
+
 template <class R>
-int ntm_spread_cuda(const NtmSpread<R>&, CudaTarget);
+int ntm_forward_cuda(const NtmForward<R>&, CudaTarget);
 template <class R>
-int ntm_finish_cuda(const NtmFinish<R>&, CudaTarget);
+int ntm_backward_cuda(const NtmBackward<R>&, CudaTarget);
 
 }  // namespace s2sfast
 

@@ -14,6 +14,21 @@ double work_of(const NtmArguments& a, double passes) {
   return passes * B * N * (3.0 * M * (heads + 1) + 60.0 * heads);
 }
 
+// Calls run(faults, target), which returns a cudaError_t.
+template <class Run>
+void launch(const NtmArguments& a, Run run) {
+  const int64_t heads = std::max(a.read.heads, a.write.heads), pieces = slot_pieces(a.sizes);
+  check(a.sizes.sentences == 0 || std::max(2 * heads, pieces) < (int64_t{1} << 31) / a.sizes.sentences, kNtmStep,
+        ": expected B times heads, and B N / ", kSlots, ", below 2^30 on CUDA; got B=", a.sizes.sentences,
+        ", N=", a.sizes.slots, " and ", heads, " heads");
+  if constexpr (kBuiltWithCuda) {
+    const CudaCall call(a.like());
+    CudaFault* faults = fault_slot(kNtmStep, CudaOp::location_address, call.target().device);
+    check_launch(kNtmStep,
+                 run(a.activation.any ? nullptr : faults, call.target()));  // else at least 1 by how they are made
+  }
+}
+
 // What a step leaves for its gradient: of each head its cosines and, where the focus moves on from there, its content
 // weights; and the norms of the old slots and of the new.
 template <class R>
@@ -129,18 +144,37 @@ void run_forward(const NtmArguments& a, const NtmOutputs& made, R* saved_memory,
   const NtmWrite<R> write{{write_heads, old, written}, match(1, written, write_first), read_at_once};
   const MemoryReadJoin<R> join{a.sizes, a.readers(), room.parts, new_rows_of<R>(made.reads)};
 
+  if (on_cuda(a.like())) {
+    const auto address = [&](int kind) {
+      return NtmAddress<R>{addresses[kind].content, addresses[kind].location, addresses[kind].located > 0};
+    };
+    return launch(a, [&](CudaFault* faults, CudaTarget target) {
+      return ntm_forward_cuda<R>({{{prepares[0], prepares[1]}},
+                                  {{matches[0], matches[1]}},
+                                  {{address(0), address(1)}},
+                                  write,
+                                  late,
+                                  read_late,
+                                  join,
+                                  faults},
+                                 target);
+    });
+  }
   const int64_t pieces = slot_pieces(a.sizes), readers = a.read.heads, early = late ? 0 : readers;
   run_stages(
-      a.like(), kNtmStep, a.sizes.sentences, work_of(a, 1),
-      {S2SFAST_STAGE(ntm_prepare, prepares[0], a.write.heads), S2SFAST_STAGE(ntm_prepare, prepares[1], readers),
-       S2SFAST_STAGE(content_match, matches[0], pieces), S2SFAST_STAGE(content_match, matches[1], early ? pieces : 0),
-       S2SFAST_STAGE(content_weights, addresses[0].content, a.write.heads),
-       S2SFAST_STAGE(location_weights, addresses[0].location, addresses[0].located),
-       S2SFAST_STAGE(content_weights, addresses[1].content, early),
-       S2SFAST_STAGE(location_weights, addresses[1].location, early ? addresses[1].located : 0),
-       S2SFAST_STAGE(ntm_write, write, pieces), S2SFAST_STAGE(content_weights, addresses[1].content, readers - early),
-       S2SFAST_STAGE(location_weights, addresses[1].location, early ? 0 : addresses[1].located),
-       S2SFAST_STAGE(memory_read, read_late, late ? pieces : 0), S2SFAST_STAGE(memory_read_join, join, a.readers())});
+      a.sizes.sentences, work_of(a, 1),
+      {S2SFAST_CPU_STAGE(ntm_prepare, prepares[0], a.write.heads), S2SFAST_CPU_STAGE(ntm_prepare, prepares[1], readers),
+       S2SFAST_CPU_STAGE(content_match, matches[0], pieces),
+       S2SFAST_CPU_STAGE(content_match, matches[1], early ? pieces : 0),
+       S2SFAST_CPU_STAGE(content_weights, addresses[0].content, a.write.heads),
+       S2SFAST_CPU_STAGE(location_weights, addresses[0].location, addresses[0].located),
+       S2SFAST_CPU_STAGE(content_weights, addresses[1].content, early),
+       S2SFAST_CPU_STAGE(location_weights, addresses[1].location, early ? addresses[1].located : 0),
+       S2SFAST_CPU_STAGE(ntm_write, write, pieces),
+       S2SFAST_CPU_STAGE(content_weights, addresses[1].content, readers - early),
+       S2SFAST_CPU_STAGE(location_weights, addresses[1].location, early ? 0 : addresses[1].located),
+       S2SFAST_CPU_STAGE(memory_read, read_late, late ? pieces : 0),
+       S2SFAST_CPU_STAGE(memory_read_join, join, a.readers())});
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> ntm_step(
@@ -350,17 +384,27 @@ void run_backward(const NtmArguments& a, const NtmGiven& given, const Argument (
                                      {a, 1, room, saved, weights[1], previous(1), gradient[1]}};
   const NtmFinish<R> finishes[] = {finish(0), finish(1)};
 
-  run_stages(a.like(), kNtmStep, a.sizes.sentences, work_of(a, 3),
-             {S2SFAST_STAGE(ntm_prepare, prepares[0], W), S2SFAST_STAGE(ntm_prepare, prepares[1], readers),
-              S2SFAST_STAGE(ntm_rewrite, rewrite, a.write_first ? pieces : 0),
-              S2SFAST_STAGE(location_backward, back[1].location, late ? back[1].located : 0),
-              S2SFAST_STAGE(content_backward, back[1].content, late ? readers : 0),
-              S2SFAST_STAGE(ntm_write_backward, write, pieces),
-              S2SFAST_STAGE(location_backward, back[1].location, late ? 0 : back[1].located),
-              S2SFAST_STAGE(content_backward, back[1].content, late ? 0 : readers),
-              S2SFAST_STAGE(location_backward, back[0].location, back[0].located),
-              S2SFAST_STAGE(content_backward, back[0].content, W), S2SFAST_STAGE(ntm_spread, spread, pieces),
-              S2SFAST_STAGE(ntm_finish, finishes[0], W), S2SFAST_STAGE(ntm_finish, finishes[1], readers)});
+  if (on_cuda(a.like())) {
+    const auto address = [&](int kind) {
+      return NtmAddressBackward<R>{back[kind].location, back[kind].content, back[kind].located > 0};
+    };
+    return launch(a, [&](CudaFault*, CudaTarget target) {
+      return ntm_backward_cuda<R>(
+          {{{finishes[0], finishes[1]}}, a.write_first, late, rewrite, {{address(0), address(1)}}, write, spread},
+          target);
+    });
+  }
+  run_stages(a.sizes.sentences, work_of(a, 3),
+             {S2SFAST_CPU_STAGE(ntm_prepare, prepares[0], W), S2SFAST_CPU_STAGE(ntm_prepare, prepares[1], readers),
+              S2SFAST_CPU_STAGE(ntm_rewrite, rewrite, a.write_first ? pieces : 0),
+              S2SFAST_CPU_STAGE(location_backward, back[1].location, late ? back[1].located : 0),
+              S2SFAST_CPU_STAGE(content_backward, back[1].content, late ? readers : 0),
+              S2SFAST_CPU_STAGE(ntm_write_backward, write, pieces),
+              S2SFAST_CPU_STAGE(location_backward, back[1].location, late ? 0 : back[1].located),
+              S2SFAST_CPU_STAGE(content_backward, back[1].content, late ? 0 : readers),
+              S2SFAST_CPU_STAGE(location_backward, back[0].location, back[0].located),
+              S2SFAST_CPU_STAGE(content_backward, back[0].content, W), S2SFAST_CPU_STAGE(ntm_spread, spread, pieces),
+              S2SFAST_CPU_STAGE(ntm_finish, finishes[0], W), S2SFAST_CPU_STAGE(ntm_finish, finishes[1], readers)});
 }
 
 std::vector<Tensor> ntm_step_backward(

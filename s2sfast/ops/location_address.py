@@ -36,7 +36,8 @@ def location_address(
         previous: ``(B, H, N)`` in the same dtype; None only without a gate.
         gate: ``(B, H)`` in the same dtype, usually in [0, 1]. None: the content weighting is the result, and previous,
             shift and sharpen are not looked at.
-        shift: ``(B, H, S)`` in the same dtype: tap s moves the focus by offset s. None: no shift.
+        shift: ``(B, H, S)`` in the same dtype, on CUDA of at most 16 taps: tap s moves the focus by offset s. None: no
+            shift.
         sharpen: ``(B, H)`` in the same dtype, at least 1. None: no sharpening.
         shift_offsets: S integers, modulo N. None: symmetric, (-1, 0, 1) for S = 3; S is odd then.
 
@@ -46,8 +47,8 @@ def location_address(
         the smallest normal number, count as 0.
 
     Raises:
-        ValueError: shapes, dtypes or devices disagree, an even S without offsets, or a sharpen below 1 (on CUDA found
-            late: :func:`s2sfast.synchronize`).
+        ValueError: shapes, dtypes or devices disagree, an even S without offsets, more taps than CUDA allows, or a sharpen
+            below 1 (on CUDA found late: :func:`s2sfast.synchronize`).
 
     Differentiable once in all tensors; gradients are finite, and 0 at exact zeros of a row that is sharpened. Same bits
     for any number of threads. The meaning: :func:`s2sfast.reference.location_address`. Source: Graves, Wayne &

@@ -35,6 +35,7 @@ ARCH = 90
 TESTS = (
     "tests/cuda/test_device.py",
     "tests/cuda/test_attention_device.py",
+    "tests/cuda/test_ntm_device.py",
     "tests/test_beam_topk.py",
     "tests/test_backtrace.py",
     "tests/test_ops.py",

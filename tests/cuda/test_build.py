@@ -12,6 +12,7 @@ from tests.sass.tools import run
 
 DIFFERENTIABLE = (
     "dot_attention", "cosine_attention", "additive_attention", "additive_scores", "pointer_mixture", "pointer_nll",
+    "content_address", "location_address", "memory_read", "memory_write", "ntm_step",
 )  # fmt: skip
 OPS = ("beam_topk", "beam_topk_out", "backtrace", *(op + way for op in DIFFERENTIABLE for way in ("", "_backward")))
 BUILT_WITH_CUDA = pytest.mark.skipif(not _ops.cuda_archs(), reason="built without CUDA")

@@ -1,6 +1,7 @@
 #pragma once
 // Several loads of 16 bytes at once from rows that may start anywhere.
 #include "common/cuda/numbers.cuh"
+#include "common/rows.h"
 
 namespace s2sfast::cuda {
 
@@ -32,6 +33,13 @@ __device__ __forceinline__ void load_burst(bool wide, At at, Real<T> (&x)[kLoads
       for (int j = 0; j < kWide<T>; ++j) x[i][j] = j < spot.count ? real(spot.data[j]) : Real<T>(0);
     }
   }
+}
+
+// The rows' loads of 16 bytes are aligned, and a row holds a whole number of them.
+template <class T>
+__device__ __forceinline__ bool has_wide_rows(const Rows<const T>& rows) {
+  return is_aligned_16(rows.data) && rows.width % kWide<T> == 0 && rows.row_stride % kWide<T> == 0 &&
+         rows.sentence_stride % kWide<T> == 0;
 }
 
 }  // namespace s2sfast::cuda

@@ -2,7 +2,7 @@
 // Launches of kernels that do some things a block.
 #include <cuda_runtime.h>
 
-#include "attention/attention.h"
+#include "common/cuda/fault.h"
 
 namespace s2sfast::cuda {
 
@@ -12,7 +12,7 @@ int launch(void (*kernel)(Parameters...), int64_t count, int per_block, int thre
            const Arguments&... arguments) {
   if (count == 0) return cudaSuccess;
   if (const int error = cuda_set_device(target.device)) return error;
-  kernel<<<static_cast<unsigned>(attention_blocks(count, per_block)), threads, 0,
+  kernel<<<static_cast<unsigned>((count + per_block - 1) / per_block), threads, 0,
            static_cast<cudaStream_t>(target.stream)>>>(arguments...);
   return cudaGetLastError();
 }
