@@ -314,7 +314,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slots", type=whole, default=128, help="of the memory")
     parser.add_argument("--width", type=whole, default=20, help="of a slot")
     parser.add_argument("--learning-rate", type=real, default=1e-3, help="of Adam; a tenth of it in the last quarter")
-    parser.add_argument("--clip", type=real, default=0.5, help="longest gradient, of the cost per bit")
+    parser.add_argument("--clip", type=real, default=0.1, help="longest gradient, of the cost per bit")
     parser.add_argument("--target", type=real, default=0.1, help="bits per sequence to reach on held-out sequences")
     parser.add_argument("--timed", type=int, default=100, help="training steps to time with eager ops too; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="of weights and sequences")

@@ -1,4 +1,4 @@
-"""Modules over the ops: attention layers, pointers and copying, as plain ``torch.nn.Module`` with state dicts.
+"""Modules over the ops: attention, pointers, copying, an NTM's memory; plain ``torch.nn.Module`` with state dicts.
 
 They hold parameters and projections and call one op each; no module keeps state from call to call. All attentions are
 called alike, ``context, weights = attention(query, keys_or_memory, mask=..., lengths=...)``, so that another kind of
