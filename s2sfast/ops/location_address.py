@@ -47,8 +47,8 @@ def location_address(
         the smallest normal number, count as 0.
 
     Raises:
-        ValueError: shapes, dtypes or devices disagree, an even S without offsets, more taps than CUDA allows, or a sharpen
-            below 1 (on CUDA found late: :func:`s2sfast.synchronize`).
+        ValueError: shapes, dtypes or devices disagree, an even S without offsets, more taps than CUDA allows, or a
+            sharpen below 1 (on CUDA found late: :func:`s2sfast.synchronize`).
 
     Differentiable once in all tensors; gradients are finite, and 0 at exact zeros of a row that is sharpened. Same bits
     for any number of threads. The meaning: :func:`s2sfast.reference.location_address`. Source: Graves, Wayne &

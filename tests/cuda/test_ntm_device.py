@@ -130,7 +130,10 @@ def test_a_sentence_does_not_feel_its_neighbours():
     for sizes in (FITS, BEYOND):
         arguments = step(*sizes)
         together = with_gradients(s2sfast.ntm_step, arguments)[0]
-        one = [x[1:2] if isinstance(x, torch.Tensor) else type(x)(*(y if y is None else y[1:2] for y in x)) for x in arguments]
+        one = [
+            x[1:2] if isinstance(x, torch.Tensor) else type(x)(*(y if y is None else y[1:2] for y in x))
+            for x in arguments
+        ]
         for all_of_them, alone in zip(together, s2sfast.ntm_step(*one), strict=True):
             assert torch.equal(all_of_them[1:2], alone)
 
@@ -210,6 +213,8 @@ def test_long_rows_and_large_sizes():
 
 def test_grids_have_a_limit():
     memory, weights = torch.zeros(2**20, 1, 0), torch.zeros(1).expand(2**20, 2**12, 1)
-    message = r"^memory_read: expected B times the pieces of a sentence below 2\^31 on CUDA; got 4096 pieces and B=1048576$"
+    message = (
+        r"^memory_read: expected B times the pieces of a sentence below 2\^31 on CUDA; got 4096 pieces and B=1048576$"
+    )
     with pytest.raises(ValueError, match=message):
         s2sfast.memory_read(memory, weights)
