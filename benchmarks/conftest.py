@@ -28,6 +28,7 @@ _KEPT = ("min", "max", "mean", "stddev", "median", "iqr", "q1", "q3", "ops", "ou
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="few rounds, three sizes, no torch.compile: does it run?")
 
+    parser.addoption("--budget", type=float, default=12.0, help="seconds for a case forward and back (12)")
     parser.addoption("--kind", choices=OPS_KINDS, default="ops", help="which file of results this run is for")
 
 
@@ -105,7 +106,7 @@ def compete(
             return
         effort: dict[str, Any] = {"budget": 0.3, "rounds": 5} if quick else {"least": dict.fromkeys(OURS, 15)}
         if training.trains(case) and not quick:
-            effort["budget"] = 12.0
+            effort["budget"] = request.config.getoption("--budget")
         timings = rounds.interleave(functions, threads=threads, **effort)
         peaks = {name: memory.peak(function) for name, function in functions.items()} if training.trains(case) else {}
         for name, timing in timings.items():
