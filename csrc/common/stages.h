@@ -28,12 +28,12 @@ struct Stage {
 
 // A stage of arguments that live until it has run, a variable: the kernel `name` of the instruction set in use, or
 // `name`_cuda.
-#define S2SFAST_STAGE(name, arguments, pieces)                                                                    \
-  ::s2sfast::Stage(                                                                                               \
-      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); },          \
-      [&a = arguments](::s2sfast::CudaTarget target) {                                                            \
-        if constexpr (::s2sfast::kBuiltWithCuda) return name##_cuda(a, target);                                   \
-        return 0;                                                                                                 \
+#define S2SFAST_STAGE(name, arguments, pieces)                                                           \
+  ::s2sfast::Stage(                                                                                      \
+      pieces, [&a = arguments](int64_t b, int64_t i, int64_t j) { S2SFAST_DISPATCH(name, a, b, i, j); }, \
+      [&a = arguments](::s2sfast::CudaTarget target) {                                                   \
+        if constexpr (::s2sfast::kBuiltWithCuda) return name##_cuda(a, target);                          \
+        return 0;                                                                                        \
       })
 
 // The same where the op launches its CUDA kernels otherwise.
@@ -73,8 +73,8 @@ inline void launch_stages(const char* op, const Tensor& like, std::initializer_l
     const CudaCall call(like);
     for (const Stage& stage : stages)
       check(sentences == 0 || stage.pieces < (int64_t{1} << 31) / sentences, op,
-            ": expected B times the pieces of a sentence below 2^31 on CUDA; got ", stage.pieces, " pieces and B=",
-            sentences);
+            ": expected B times the pieces of a sentence below 2^31 on CUDA; got ", stage.pieces,
+            " pieces and B=", sentences);
     for (const Stage& stage : stages)
       if (stage.pieces) check_launch(op, stage.launch(call.target()));
   }

@@ -59,7 +59,7 @@ int location_check_cuda(const Rows<const R>& sharpen, int64_t sentences, int64_t
 
 }  // namespace s2sfast
 
-S2SFAST_DECLARE_KERNELS(
-    template <class R> void location_weights(const LocationWeights<R>&, int64_t sentence, int64_t begin, int64_t end);
-    template <class R>
-    void location_backward(const LocationBackward<R>&, int64_t sentence, int64_t begin, int64_t end);)
+S2SFAST_DECLARE_KERNELS(template <class R>
+                        void location_weights(const LocationWeights<R>&, int64_t sentence, int64_t begin, int64_t end);
+                        template <class R> void location_backward(const LocationBackward<R>&, int64_t sentence,
+                                                                  int64_t begin, int64_t end);)

@@ -63,8 +63,7 @@ __device__ __forceinline__ void prepare_head(const NtmPrepare<R>& stage, int64_t
   one(from.strength, to.strength, [&](R x) { return softplus_of(x) + (active.one_more_strength ? 1 : 0); });
   one(from.gate, to.gate, [](R x) { return sigmoid_of(x); });
   one(from.sharpen, to.sharpen, [](R x) { return 1 + softplus_of(x); });
-  if (faults && from.sharpen.data && lane_id() == 0)
-    report_sharpen(*from.sharpen.row(b, head), b, head, what, faults);
+  if (faults && from.sharpen.data && lane_id() == 0) report_sharpen(*from.sharpen.row(b, head), b, head, what, faults);
   if (!from.shift.data) return;
   if (any)
     softmax_of_taps(from.shift.row(b, head), to.shift.row(b, head), from.shift.width);

@@ -91,7 +91,7 @@ struct NtmFinish {
   NtmPrepare<R> heads;
   ContentJoin<R> key;
   MemoryReadJoin<R> erase, add;  // no heads: none
-  NtmHeads<R> gradient;          // of what is ready in strength, gate, shift and sharpen; then of what was given, in all
+  NtmHeads<R> gradient;  // of what is ready in strength, gate, shift and sharpen; then of what was given, in all
 };
 
 // --- on the device: the stages of a step together, which shares them out to launches itself -------------------
@@ -102,9 +102,9 @@ struct NtmFinish {
 //   forward    prepare, match, address, write, address, read, join                 7 launches
 //   back       prepare, rewrite, address, write, address, spread, finish           7
 //
-// where "address" is content and location in one. Where all heads look at the old memory, one launch has all addressing, and
-// what is written is read at once, and not written again: 5 and 5. Where there are no read heads but what has been written
-// with is read with: 5 and 6.
+// where "address" is content and location in one. Where all heads look at the old memory, one launch has all
+// addressing, and what is written is read at once, and not written again: 5 and 5. Where there are no read heads but
+// what has been written with is read with: 5 and 6.
 template <class T>
 struct BothKinds {
   T of[2];  // of write heads, of read heads

@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
 
 namespace {
 
-// What a block may have on an SM of the smallest of the devices, an A100: 163 KiB, less what the sums take. A memory that
-// is larger would come from L2 at every look, by one SM of a hundred.
+// What a block may have on an SM of the smallest of the devices, an A100: 163 KiB, less what the sums take. A memory
+// that is larger would come from L2 at every look, by one SM of a hundred.
 constexpr int64_t kBlockMemory = 152 << 10;
 
 template <class R>
@@ -115,8 +115,7 @@ bool fits_block(const MemorySizes& sizes) {
 // The launches of a step, up to the first error.
 class Launches {
  public:
-  Launches(const MemorySizes& sizes, CudaTarget target)
-      : sizes_(sizes), pieces_(slot_pieces(sizes)), target_(target) {}
+  Launches(const MemorySizes& sizes, CudaTarget target) : sizes_(sizes), pieces_(slot_pieces(sizes)), target_(target) {}
 
   // `count` things a sentence, `per_block` of them in a block.
   template <class... Parameters, class... Arguments>
@@ -150,7 +149,8 @@ int ntm_forward_cuda(const NtmForward<R>& step, CudaTarget target) {
     launch.of(1, 1, cuda::ntm_forward_sentence<R>, step, taps);
     return launch.error();
   }
-  launch.of(writers + readers, cuda::kBlockWarps, cuda::ntm_prepare_heads<R>, step.prepare, sizes.sentences, step.faults);
+  launch.of(writers + readers, cuda::kBlockWarps, cuda::ntm_prepare_heads<R>, step.prepare, sizes.sentences,
+            step.faults);
   launch.of_pieces(cuda::ntm_match_pieces<R>, step.match);
   launch.of(writers + first, 1, cuda::ntm_address_heads<R>, step.address, taps, writers, writers + first);
   launch.of_pieces(cuda::ntm_write_pieces<R>, step.write);

@@ -1,7 +1,7 @@
 #pragma once
-// All stages of a step of one sentence, by one block of threads. The memory stays in global memory: it comes from L2 once and
-// from L1 then, which on these devices is the memory that shared memory is cut from; nothing is copied, and the stages
-// are those of the launches apart. What one stage leaves the next one may read behind a barrier.
+// All stages of a step of one sentence, by one block of threads. The memory stays in global memory: it comes from L2
+// once and from L1 then, which on these devices is the memory that shared memory is cut from; nothing is copied, and
+// the stages are those of the launches apart. What one stage leaves the next one may read behind a barrier.
 #include "ntm_step/stages.cuh"
 
 namespace s2sfast::cuda {

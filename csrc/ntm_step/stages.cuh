@@ -94,8 +94,9 @@ __device__ __forceinline__ void finish_head(const NtmFinish<R>& stage, int64_t b
     const MemoryReadJoin<R>& join = erases ? stage.erase : stage.add;
     const R d = join_parts(join.parts, b, slot_pieces(join.sizes), join.heads, head, m);
     const R y = (erases ? ready.erase : ready.add).row(b, head)[m];
-    (erases ? to.erase : to.add).row(b, head)[m] =
-        active.any && erases ? d * of_sigmoid(y) : active.any && active.tanh_add ? d * of_tanh(y) : d;
+    (erases ? to.erase : to.add).row(b, head)[m] = active.any && erases            ? d * of_sigmoid(y)
+                                                   : active.any && active.tanh_add ? d * of_tanh(y)
+                                                                                   : d;
   }
   if (!active.any || warp_id() != 0) return;
   if (to.shift.data) softmax_of_taps_backward(ready.shift.row(b, head), to.shift.row(b, head), to.shift.width);

@@ -209,7 +209,7 @@ OP = Op(
         Failure("too-few-offsets", change("shift_offsets", lambda _: [1]), "expected shift_offsets of S=3 integers; got 1"),
         Failure(
             "sharpen-below-1",
-            _of_head(4, sharpen=lambda x: 0 * x + 0.5),
+            _of_head(4, sharpen=lambda x: torch.where(torch.arange(6).view(2, 3).to(x.device) == 0, 0.5, x)),
             "expected write_head.sharpen >= 1; got 0.5 for sentence 0, head 0",
         ),
     ),
