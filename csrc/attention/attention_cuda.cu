@@ -1,9 +1,9 @@
 // The stages of attention on the device, each for all sentences in one launch; nothing is allocated.
 #include <cuda_runtime.h>
 
-#include "common/cuda/launch.cuh"
 #include "attention/product.cuh"
 #include "attention/softmax.cuh"
+#include "common/cuda/launch.cuh"
 
 namespace s2sfast {
 namespace cuda {

@@ -174,7 +174,7 @@ Rows<R> new_rows_of(const Tensor& t) {
   return {out<R>(t), t.size(2), t.stride(0), t.stride(1)};
 }
 
-// Carves rows out of one allocation, each to begin at 16 bytes. Without memory it only measures.
+// Carves rows out of one allocation, without gaps. Without memory it only measures.
 template <class R>
 class Arena {
  public:
@@ -185,9 +185,14 @@ class Arena {
   Rows<R> rows(int64_t count, int64_t width) {
     const int64_t each = count * width;
     Rows<R> found{memory_ ? memory_ + used_ : nullptr, width, sentences_ == 1 ? 0 : each, width};
-    constexpr int64_t unit = 16 / sizeof(R);
-    used_ += (each * sentences_ + unit - 1) / unit * unit;
+    used_ += each * sentences_;
     return found;
+  }
+  // The same behind a gap, so that they begin at 16 bytes if the memory does: the device loads as many at once.
+  Rows<R> vectors(int64_t count, int64_t width) {
+    constexpr int64_t unit = 16 / sizeof(R);
+    used_ = (used_ + unit - 1) / unit * unit;
+    return rows(count, width);
   }
   int64_t used() const { return used_; }
 

@@ -73,8 +73,8 @@ inline void launch_stages(const char* op, const Tensor& like, std::initializer_l
     const CudaCall call(like);
     for (const Stage& stage : stages)
       check(sentences == 0 || stage.pieces < (int64_t{1} << 31) / sentences, op,
-            ": expected B times the pieces of a sentence below 2^31 on CUDA; got ", stage.pieces, " pieces and B=",
-            sentences);
+            ": expected B times the pieces of a sentence below 2^31 on CUDA; got ", stage.pieces,
+            " pieces and B=", sentences);
     for (const Stage& stage : stages)
       if (stage.pieces) check_launch(op, stage.launch(call.target()));
   }

@@ -86,19 +86,18 @@ __device__ __forceinline__ void weigh_content_backward(const ContentBackward<R>&
   const BlockJoin::Pair joined = block.sums(sum, all);
   const double mean = joined.first / joined.second;
   R by_strength = 0, pull = 0;
-  each_of_rows<4, R>({weights, gradient, stage.cosines.row(b, head), stage.norms.row(b, 0)}, N,
-                     [&](int64_t n, const R(&x)[4]) {
-                       const R score = x[0] == 0 ? R(0) : without_subnormal(x[0] * static_cast<R>(x[1] - mean)), cosine = x[2];
-                       by_strength = fma(score, cosine, by_strength);
-                       const R found = score * strength / key.denominator(x[3]);
-                       pull = fma(found * x[3], cosine, pull);
-                       a[n] = found;
-                     });
+  each_of_rows<4, R>(
+      {weights, gradient, stage.cosines.row(b, head), stage.norms.row(b, 0)}, N, [&](int64_t n, const R(&x)[4]) {
+        const R score = x[0] == 0 ? R(0) : without_subnormal(x[0] * static_cast<R>(x[1] - mean)), cosine = x[2];
+        by_strength = fma(score, cosine, by_strength);
+        const R found = score * strength / key.denominator(x[3]);
+        pull = fma(found * x[3], cosine, pull);
+        a[n] = found;
+      });
   const BlockJoin::Pair sums = block.sums(by_strength, pull);
   if (threadIdx.x != 0) return;
   *stage.strength.row(b, head) = static_cast<R>(sums.first);
-  *stage.key_pull.row(b, head) =
-      static_cast<R>(sums.second) * key.norm * slope_of(key.mode, key.eps, key.square);
+  *stage.key_pull.row(b, head) = static_cast<R>(sums.second) * key.norm * slope_of(key.mode, key.eps, key.square);
 }
 
 // What weightings by content, and reads, add to the gradient of the memory that they look at.
@@ -137,8 +136,7 @@ __device__ __forceinline__ void spread_piece(const Spread<R>& of, const Rows<con
 #pragma unroll
     for (int i = 0; i < kSlotsEach; ++i) pull[i] *= slope_norm(of.in.rule, norms[i]);
   }
-  const bool wide = has_wide_rows(of.memory), wide_base = has_wide_rows(base),
-             wide_keys = has_wide_rows(of.in.key);
+  const bool wide = has_wide_rows(of.memory), wide_base = has_wide_rows(base), wide_keys = has_wide_rows(of.in.key);
   for (int64_t first = 0; first < width; first += kSlotColumns<R>) {
     SlotPart<R> d = {};
     if (base.data) load_slots(wide_base, base, b, range, first, d);

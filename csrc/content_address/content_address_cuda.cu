@@ -6,9 +6,10 @@ namespace s2sfast {
 namespace cuda {
 
 template <class R>
-__global__ void __launch_bounds__(kBlockThreads)
-    content_match_pieces(const __grid_constant__ ContentMatch<R> stage, int64_t pieces) {
-  match_content(stage, blockIdx.x / pieces, slots_of(stage.in.sizes, blockIdx.x % pieces));
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    content_match_pieces(const __grid_constant__ ContentMatch<R> stage, int pieces) {
+  const int block = static_cast<int>(blockIdx.x);
+  match_content(stage, block / pieces, slots_of(stage.in.sizes, block % pieces));
 }
 
 template <class R>
@@ -19,20 +20,21 @@ __global__ void __launch_bounds__(kBlockThreads) content_weigh_heads(const __gri
 }
 
 template <class R>
-__global__ void __launch_bounds__(kBlockThreads) content_backward_heads(const __grid_constant__ ContentBackward<R> stage) {
+__global__ void __launch_bounds__(kBlockThreads)
+    content_backward_heads(const __grid_constant__ ContentBackward<R> stage) {
   __shared__ BlockJoin::Shared shared;
   BlockJoin block(shared);
   weigh_content_backward(stage, blockIdx.x / stage.in.heads, blockIdx.x % stage.in.heads, block);
 }
 
 template <class R>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, 1)
     content_spread_pieces(const __grid_constant__ ContentSpread<R> stage, int64_t pieces) {
   __shared__ ContentShared<R> shared;
   const Rows<const R> none;
-  spread_piece({stage.in, stage.memory, stage.norms, stage.cosines, stage.a, 0, none, none, stage.dmemory,
-                stage.key_parts},
-               none, blockIdx.x / pieces, blockIdx.x % pieces, shared);
+  spread_piece(
+      {stage.in, stage.memory, stage.norms, stage.cosines, stage.a, 0, none, none, stage.dmemory, stage.key_parts},
+      none, blockIdx.x / pieces, blockIdx.x % pieces, shared);
 }
 
 template <class R>
@@ -50,7 +52,7 @@ template <class R>
 int content_match_cuda(const ContentMatch<R>& stage, CudaTarget target) {
   const int64_t pieces = stage.in.heads ? slot_pieces(stage.in.sizes) : 0;  // nobody asks
   return cuda::launch(cuda::content_match_pieces<R>, stage.in.sizes.sentences * pieces, 1, cuda::kBlockThreads, target,
-                      stage, pieces);
+                      stage, static_cast<int>(pieces));
 }
 
 template <class R>

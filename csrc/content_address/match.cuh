@@ -54,7 +54,8 @@ __device__ __forceinline__ void match_piece(const Rows<const R>& memory, int64_t
   }
 }
 
-// |vectors.row(h)|^2, each group of a slot's threads for an h of its own, or all for the same; 0 where `there` is false.
+// |vectors.row(h)|^2, each group of a slot's threads for an h of its own, or all for the same; 0 where `there` is
+// false.
 template <class R>
 __device__ __forceinline__ R square_of(const Rows<const R>& vectors, int64_t b, int64_t h, bool there = true) {
   const bool wide = has_wide_rows(vectors);

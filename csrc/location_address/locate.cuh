@@ -118,9 +118,8 @@ __device__ __forceinline__ void locate(const LocationWeights<R>& stage, const Sh
   const double total = block.sum(sum);
   if (total == 0) return;  // all are 0
   const R share = static_cast<R>(1 / total);
-  each_of_rows<1, R>({out}, in.slots, [&](int64_t n, const R(&x)[1]) {
-    out[n] = x[0] == 0 ? R(0) : without_subnormal(x[0] * share);
-  });
+  each_of_rows<1, R>({out}, in.slots,
+                     [&](int64_t n, const R(&x)[1]) { out[n] = x[0] == 0 ? R(0) : without_subnormal(x[0] * share); });
 }
 
 template <class R>
@@ -155,7 +154,8 @@ __device__ __forceinline__ void locate_backward(const LocationBackward<R>& stage
     const double mean = joined.first / joined.second;
     R by_exponent = 0;
     each_of_rows<3, R>({weights, gradient, shifted}, N, [&](int64_t n, const R(&x)[3]) {
-      const R weight = x[0], pull = static_cast<R>(x[1] - mean), most = largest_finite(x[0]), least = least_normal(x[0]);
+      const R weight = x[0], pull = static_cast<R>(x[1] - mean), most = largest_finite(x[0]),
+              least = least_normal(x[0]);
       if (weight == 0) {
         moved[n] = 0;
         return;

@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 template <class R>
 int location_weights_cuda(const LocationWeights<R>& stage, CudaTarget target) {
-  return cuda::launch(cuda::location_weigh_heads<R>, stage.in.sentences * stage.in.heads, 1, cuda::kBlockThreads, target,
-                      stage, cuda::ShiftTaps(stage.in));
+  return cuda::launch(cuda::location_weigh_heads<R>, stage.in.sentences * stage.in.heads, 1, cuda::kBlockThreads,
+                      target, stage, cuda::ShiftTaps(stage.in));
 }
 
 template <class R>

@@ -1,4 +1,5 @@
-// Reading on the device: a block of threads for a piece of a sentence's memory, then a thread for a number of the reads.
+// Reading on the device: a block of threads for a piece of a sentence's memory, then a thread for a number of the
+// reads.
 #include "common/cuda/launch.cuh"
 #include "content_address/match.cuh"
 #include "memory_read/memory_read.h"
@@ -17,7 +18,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 template <class R>
-__global__ void __launch_bounds__(kBlockThreads) memory_read_join_pieces(const __grid_constant__ MemoryReadJoin<R> stage) {
+__global__ void __launch_bounds__(kBlockThreads)
+    memory_read_join_pieces(const __grid_constant__ MemoryReadJoin<R> stage) {
   const int64_t per_sentence = stage.heads * stage.reads.width;
   const int64_t i = int64_t{blockIdx.x} * kBlockThreads + threadIdx.x;
   if (i >= stage.sizes.sentences * per_sentence) return;
@@ -41,8 +43,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 template <class R>
 int memory_read_cuda(const MemoryRead<R>& stage, CudaTarget target) {
   const int64_t pieces = slot_pieces(stage.sizes);
-  return cuda::launch(cuda::memory_read_pieces<R>, stage.sizes.sentences * pieces, 1, cuda::kBlockThreads, target, stage,
-                      pieces);
+  return cuda::launch(cuda::memory_read_pieces<R>, stage.sizes.sentences * pieces, 1, cuda::kBlockThreads, target,
+                      stage, pieces);
 }
 
 template <class R>

@@ -33,8 +33,7 @@ __device__ __forceinline__ void read_piece(const Rows<const R>& memory, int64_t 
           for (int v = 0; v < kVectors; ++v)
 #pragma unroll
             for (int j = 0; j < kWide<R>; ++j) sums[h][v][j] = fma(factor[h][i], x[i][v][j], sums[h][v][j]);
-      leave_columns(shared, sums, count, first, memory.width,
-                    [&](int h) { return out.row(b, first_row + head + h); });
+      leave_columns(shared, sums, count, first, memory.width, [&](int h) { return out.row(b, first_row + head + h); });
     }
   }
 }
@@ -48,10 +47,10 @@ __device__ __forceinline__ R join_parts(const Rows<const R>& parts, int64_t b, i
   for (int64_t first = 0; first < pieces; first += kInFlight) {
     R x[kInFlight];
 #pragma unroll
-    for (int j = 0; j < kInFlight; ++j)
-      x[j] = first + j < pieces ? parts.row(b, (first + j) * heads + head)[m] : R(0);
+    for (int j = 0; j < kInFlight; ++j)  // no branch around a load: what is there twice is not added
+      x[j] = parts.row(b, min(first + j, pieces - 1) * heads + head)[m];
 #pragma unroll
-    for (int j = 0; j < kInFlight; ++j) sum += x[j];
+    for (int j = 0; j < kInFlight; ++j) sum += first + j < pieces ? x[j] : R(0);
   }
   return sum;
 }

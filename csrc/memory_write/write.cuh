@@ -112,9 +112,8 @@ __device__ __forceinline__ void write_piece_backward_by(const MemoryWriteBackwar
       for (int i = 0; i < kSlotsEach; ++i) by_weight[i] = sum_of_slot(by_weight[i]);
       R* dweights = stage.dweights.row(b, h);
       each_own_slot(range, [&](int i, int64_t n) { dweights[n] = first ? dweights[n] + by_weight[i] : by_weight[i]; });
-      leave_columns(shared, sums, 2, first, width, [&](int r) {
-        return (r == 0 ? stage.erase_parts : stage.add_parts).row(b, piece * in.heads + h);
-      });
+      leave_columns(shared, sums, 2, first, width,
+                    [&](int r) { return (r == 0 ? stage.erase_parts : stage.add_parts).row(b, piece * in.heads + h); });
     }
     if constexpr (!kProduct) store_slots(stage.dmemory, b, range, first, g);
     first += kSlotColumns<R>;

@@ -56,9 +56,9 @@ template <class R>
 NtmHeads<R> ready_heads(const NtmArguments& a, int kind, Arena<R>& arena) {
   const NtmKind& of = a.of(kind);
   const auto rows = [&](bool wanted, int64_t width) { return wanted ? arena.rows(of.heads, width) : Rows<R>{}; };
-  const int64_t M = a.sizes.width;
-  return {arena.rows(of.heads, M), arena.rows(of.heads, 1), rows(of.located(), 1), rows(of.shifts(), of.taps),
-          rows(of.sharpens(), 1),  rows(of.writes, M),      rows(of.writes, M)};
+  const auto vectors = [&](bool wanted) { return wanted ? arena.vectors(of.heads, a.sizes.width) : Rows<R>{}; };
+  return {vectors(true),          rows(true, 1),      rows(of.located(), 1), rows(of.shifts(), of.taps),
+          rows(of.sharpens(), 1), vectors(of.writes), vectors(of.writes)};
 }
 
 template <class R>
@@ -230,7 +230,7 @@ struct BackwardRoom {
       key_parts[kind] = arena.rows(pieces * heads, M);
       scratch[kind] = a.of(kind).located() ? arena.rows(heads, 5 * N) : Rows<R>{};
     }
-    renewed = arena.rows(a.write_first ? N : 0, M);
+    renewed = arena.vectors(a.write_first ? N : 0, M);
     by_reads = arena.rows(a.lecture ? W : 0, N);
     erase_parts = arena.rows(pieces * W, M);
     add_parts = arena.rows(pieces * W, M);

@@ -242,7 +242,7 @@ OP = Op(
         ),
         Failure(
             "sharpen-below-1",
-            _of_head(4, sharpen=lambda x: 0 * x + 0.5),
+            _of_head(4, sharpen=lambda x: torch.where(torch.arange(6).view(2, 3).to(x.device) == 0, 0.5, x)),
             "expected write_head.sharpen >= 1; got 0.5 for sentence 0, head 0",
         ),
     ),

@@ -126,15 +126,18 @@ def test_gradients_of_location_addressing(without):
     assert_means_the_same("location_address", (*weights, read.gate, read.shift, read.sharpen))
 
 
+def second(x):
+    """Of the sentences."""
+    if isinstance(x, tuple):
+        return type(x)(*map(second, x))
+    return x if x is None else x[1:2]
+
+
 def test_a_sentence_does_not_feel_its_neighbours():
     for sizes in (FITS, BEYOND):
         arguments = step(*sizes)
         together = with_gradients(s2sfast.ntm_step, arguments)[0]
-        one = [
-            x[1:2] if isinstance(x, torch.Tensor) else type(x)(*(y if y is None else y[1:2] for y in x))
-            for x in arguments
-        ]
-        for all_of_them, alone in zip(together, s2sfast.ntm_step(*one), strict=True):
+        for all_of_them, alone in zip(together, s2sfast.ntm_step(*map(second, arguments)), strict=True):
             assert torch.equal(all_of_them[1:2], alone)
 
 
@@ -148,7 +151,7 @@ def moved(x, offset):
 @pytest.mark.parametrize("offset", [1, 3])
 def test_rows_that_start_anywhere_give_the_same_bits(offset):
     arguments = step(*FITS)
-    outputs, gradients = with_gradients(s2sfast.ntm_step, arguments)
+    outputs = s2sfast.ntm_step(*arguments)
     elsewhere = [moved(x, offset) for x in arguments]
     for mine, other in zip(outputs, s2sfast.ntm_step(*elsewhere), strict=True):
         assert torch.equal(mine, other)
@@ -161,23 +164,18 @@ def test_rows_that_start_anywhere_give_the_same_bits(offset):
     assert torch.equal(memory.grad, aligned.grad)
 
 
-def test_a_shift_has_at_most_16_taps():
-    for taps in (15, 16, 17):
-        memory, read_previous, write_previous, read, write = step(1, 40, 4)
-        offsets = list(range(taps))
-        read, write = (x._replace(shift=normal(1, 2, taps).softmax(-1)) for x in (read, write))
-        calls = (
-            lambda: s2sfast.ntm_step(memory, read_previous, write_previous, read, write, shift_offsets=offsets),
-            lambda: s2sfast.location_address(
-                read_previous, write_previous, read.gate, read.shift, read.sharpen, shift_offsets=offsets
-            ),
-        )
-        for name, call in zip(("ntm_step", "location_address"), calls, strict=True):
-            if taps <= 16:
-                call()
-                continue
-            with pytest.raises(ValueError, match=f"^{name}: expected at most 16 shift taps on CUDA; got 17$"):
-                call()
+@pytest.mark.parametrize("taps", [15, 16, 17])
+@pytest.mark.parametrize("op", ["ntm_step", "location_address"])
+def test_a_shift_has_at_most_16_taps(op, taps):
+    memory, read_previous, write_previous, read, write = step(1, 40, 4)
+    read, write = (x._replace(shift=normal(1, 2, taps).softmax(-1)) for x in (read, write))
+    arguments, offsets = (memory, read_previous, write_previous, read, write), list(range(taps))
+    if op == "location_address":
+        arguments = (read_previous, write_previous, read.gate, read.shift, read.sharpen)
+    if taps <= 16:
+        return assert_means_the_same(op, arguments, shift_offsets=offsets)
+    with pytest.raises(ValueError, match=f"^{op}: expected at most 16 shift taps on CUDA; got 17$"):
+        getattr(s2sfast, op)(*arguments, shift_offsets=offsets)
 
 
 @pytest.mark.parametrize("sizes", [FITS, BEYOND], ids=["in one launch", "in several"])
@@ -213,8 +211,7 @@ def test_long_rows_and_large_sizes():
 
 def test_grids_have_a_limit():
     memory, weights = torch.zeros(2**20, 1, 0), torch.zeros(1).expand(2**20, 2**12, 1)
-    message = (
-        r"^memory_read: expected B times the pieces of a sentence below 2\^31 on CUDA; got 4096 pieces and B=1048576$"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match=r"^memory_read: expected B times the pieces of a sentence below 2\^31 on CUDA;"
+    ):
         s2sfast.memory_read(memory, weights)

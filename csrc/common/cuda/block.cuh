@@ -32,7 +32,7 @@ class BlockJoin {
 
   template <int kNumbers, class Join>
   __device__ __forceinline__ Pair join(Pair x, Join join) {
-    double(&parts)[2][kBlockWarps] = shared_.parts[turn_];
+    double (&parts)[2][kBlockWarps] = shared_.parts[turn_];
     turn_ ^= 1;
     if (lane_id() == 0) {
       parts[0][warp_id()] = x.first;

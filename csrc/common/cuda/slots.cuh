@@ -1,7 +1,7 @@
 #pragma once
-// How a block of threads works on a piece of a memory, kSlots slots: eight threads to a slot, two slots to each of them,
-// and of their numbers 64 at a time (32 in float64): two loads of 16 bytes a thread. Who has which number depends on
-// nothing else, so what one step leaves in global memory the next one finds without a barrier.
+// How a block of threads works on a piece of a memory, kSlots slots: eight threads to a slot, two slots to each of
+// them, and of their numbers 64 at a time (32 in float64): two loads of 16 bytes a thread. Who has which number depends
+// on nothing else, so what one step leaves in global memory the next one finds without a barrier.
 #include "common/cuda/block.cuh"
 #include "common/cuda/rows.cuh"
 #include "common/slots.h"
@@ -167,8 +167,7 @@ __device__ __forceinline__ void leave_columns(ColumnSums<R>& shared, RowPart<R> 
       for (int j = 0; j < kWide<R>; ++j) {
         R x = sums[r][v][j];
 #pragma unroll
-        for (int distance = kSlotLanes; distance < kWarp; distance *= 2)
-          x += __shfl_xor_sync(kAllLanes, x, distance);
+        for (int distance = kSlotLanes; distance < kWarp; distance *= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
         if (lane_id() < kSlotLanes) shared.of[r][warp_id()][(v * kSlotLanes + slot_lane()) * kWide<R> + j] = x;
       }
   }
