@@ -43,7 +43,7 @@ inline void gate_row(const LocationRow<R>& in, R* out) {
 // Once more behind itself, so that n + N stands for n.
 template <class R>
 inline void repeat_row(R* row, int64_t n) {
-  std::memcpy(row + n, row, n * sizeof(R));
+  copy_row(row, row + n, n);
 }
 
 // out[n] = sum_s shift[s] twice[n + places[s]], with places in [0, N].
@@ -159,7 +159,7 @@ inline void locate_backward(const LocationBackward<R>& stage, int64_t sentence, 
     *stage.sharpen.row(sentence, head) =
         sharpen_row_backward(shifted, stage.weights.row(sentence, head), g, in.sharpen, N);
   if (in.shift) {
-    std::memcpy(twice, g, N * sizeof(R));
+    copy_row(g, twice, N);
     repeat_row(twice, N);
     R* by_shift = stage.shift.row(sentence, head);
     for (int64_t s = 0; s < in.taps; ++s) by_shift[s] = product_of_rows(twice, gated + N - in.offsets[s], N);

@@ -1,5 +1,5 @@
 // The elementary functions of one build, and the conversions of numbers.h, against long double. S2SFAST_EXHAUSTIVE=1
-// takes exp and tanh at every float instead of every 97th.
+// takes exp, tanh and log at every float instead of every 97th.
 #include <algorithm>
 #include <bit>
 #include <cfloat>
@@ -21,7 +21,7 @@ constexpr float kInf = INFINITY, kNan = NAN;
 using Function = decltype(&baseline::vector_exp);
 
 struct Build {
-  Function exp, tanh;
+  Function exp, tanh, log;
   decltype(&baseline::vector_exp_double) exp_double;
   decltype(&baseline::vector_max) max;
   decltype(&baseline::vector_sum) sum;
@@ -32,14 +32,14 @@ Build build_of(Isa isa) {
   switch (isa) {
 #ifdef __x86_64__
     case Isa::avx512:
-      return {avx512::vector_exp, avx512::vector_tanh, avx512::vector_exp_double,
+      return {avx512::vector_exp, avx512::vector_tanh, avx512::vector_log, avx512::vector_exp_double,
               avx512::vector_max, avx512::vector_sum,  avx512::vector_dot};
     case Isa::avx2:
-      return {avx2::vector_exp, avx2::vector_tanh, avx2::vector_exp_double,
+      return {avx2::vector_exp, avx2::vector_tanh, avx2::vector_log, avx2::vector_exp_double,
               avx2::vector_max, avx2::vector_sum,  avx2::vector_dot};
 #endif
     default:
-      return {baseline::vector_exp, baseline::vector_tanh, baseline::vector_exp_double,
+      return {baseline::vector_exp, baseline::vector_tanh, baseline::vector_log, baseline::vector_exp_double,
               baseline::vector_max, baseline::vector_sum,  baseline::vector_dot};
   }
 }
@@ -241,6 +241,45 @@ void check_tanh(const Build& build, Isa isa) {
   check_writes_n_and_no_more(build.tanh, "tanh");
 }
 
+// --- log -------------------------------------------------------------------------------------------
+
+constexpr long double kLogBound = 0.92L;  // ulp; log.h says so too
+
+class LogErrors {
+ public:
+  void add(float x, float got) {
+    if (std::isnan(x)) return check(std::isnan(got), "log of NaN: got ", got);
+    if (!(x >= FLT_MIN && x <= FLT_MAX)) return;
+    ++count_;
+    if (x == 1) return check(std::bit_cast<uint32_t>(got) == 0, "log(1): expected 0; got ", got);
+    const long double exact = std::log(static_cast<long double>(x)), error = ulps(got, exact);
+    worst_.take(error, x);
+    check(error <= kLogBound, "log(", x, "): expected ", exact, "; got ", got, ", off by ", error, " ulp");
+  }
+
+  void print(const char* isa) const {
+    std::cout << isa << ": log at " << count_ << " floats; largest error " << worst_.ulp << " ulp at x=" << worst_.x
+              << '\n';
+  }
+
+ private:
+  int64_t count_ = 0;
+  Worst worst_;
+};
+
+const std::vector<float> kLogPoints = {
+    1.0f,        0.5f,    2.0f,    0.70710678f, 1.41421356f,
+    0.35355339f, FLT_MIN, FLT_MAX, 0.70694232f, 0.706659257f,  // the largest errors of all floats
+};
+
+void check_log(const Build& build, Isa isa) {
+  LogErrors errors;
+  check_at(build.log, special_floats(kLogPoints), errors);
+  check_over_all_floats(build.log, errors);
+  errors.print(kIsaNames[static_cast<int>(isa)]);
+  check_writes_n_and_no_more(build.log, "log");
+}
+
 // --- max, sum, dot ----------------------------------------------------------------------------------
 
 std::vector<float> random_floats(Random& random, int64_t n) {
@@ -411,6 +450,7 @@ int main(int argc, char** argv) {
   check_exp(build, isa);
   check_exp_double(build, isa);
   check_tanh(build, isa);
+  check_log(build, isa);
   check_max(build);
   check_sum_and_dot(build);
   check_sixteen_bits();

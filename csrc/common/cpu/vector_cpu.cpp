@@ -3,6 +3,7 @@
 
 #include "common/cpu/exp.h"
 #include "common/cpu/exp_double.h"
+#include "common/cpu/log.h"
 #include "common/cpu/tanh.h"
 #include "common/cpu/vector.h"
 
@@ -16,6 +17,11 @@ void vector_exp(const float* x, float* y, int64_t n) {
 void vector_tanh(const float* x, float* y, int64_t n) {
   each_lanes<float>(
       n, [&](int64_t i, int64_t lanes) { store_lanes(y + i, tanh(load_lanes<float>(x + i, lanes)), lanes); });
+}
+
+void vector_log(const float* x, float* y, int64_t n) {
+  each_lanes<float>(n,
+                    [&](int64_t i, int64_t lanes) { store_lanes(y + i, log(load_lanes<float>(x + i, lanes)), lanes); });
 }
 
 void vector_exp_double(const double* x, double* y, int64_t n) {
