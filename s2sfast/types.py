@@ -45,7 +45,7 @@ class NTMHead(NamedTuple):
     gate: Tensor | None = None
     """``(B, H)`` in [0, 1], the share of the content weighting (g); None: addressing by content alone."""
     shift: Tensor | None = None
-    """``(B, H, S)``, a distribution over the moves of the focus (s); None: it does not move."""
+    """``(B, H, S)``, a distribution over the moves of the focus (s); None or S = 0: it does not move."""
     sharpen: Tensor | None = None
     """``(B, H)`` of at least 1, the exponent of the weights (gamma); None: no sharpening."""
     erase: Tensor | None = None

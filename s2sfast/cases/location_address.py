@@ -64,12 +64,14 @@ def _gate(content: Tensor, gate: Tensor | None) -> Tensor:
 
 
 def _raw(args: tuple, kwargs: dict) -> tuple:
-    content, previous, gate, *rest = args  # without a gate the registered op is not asked
+    content, previous, gate, shift, sharpen = args  # without a gate the registered op is not asked
+    shift = shift if shift is not None and shift.shape[2] else None
     return (
         content,
         previous,
         _gate(content, gate),
-        *rest,
+        shift,
+        sharpen,
         kwargs.get("shift_offsets"),
     )
 
@@ -95,6 +97,7 @@ OP = Op(
         test("exact-zeros", _sizes(2, 37, 3, 1), zeros=True),
         test("exact-zeros-shifted", _sizes(2, 37, 3, 3), zeros=True),
         test("no-shift", _sizes(2, 37, 3, 3), without=("shift",)),
+        test("no-taps", _sizes(2, 37, 3, 0)),
         test("no-sharpening", _sizes(2, 37, 3, 3), without=("sharpen",)),
         test("gate-alone", _sizes(2, 37, 3, 3), without=("shift", "sharpen")),
         test("content-alone", _sizes(2, 37, 3, 3), without=("gate",)),

@@ -12,7 +12,7 @@ from s2sfast import ops, reference
 from s2sfast.cases import content_address, location_address, memory, memory_read, memory_write
 from s2sfast.cases.memory import change, test
 from s2sfast.cases.table import Case, Failure, Op
-from s2sfast.ops.ntm_step import activation_code
+from s2sfast.ops.ntm_step import options_of, tensors_of
 from s2sfast.reference.ntm_step import activated
 from s2sfast.types import NTMActivation, NTMHead, NTMStep
 
@@ -118,18 +118,14 @@ def _raw_bench(use: str, B: int, N: int, M: int, H: int) -> Case:
     return memory.bench(use, why, _sizes(B, N, M, H, H), flat=True, activation=NTMActivation())
 
 
+_OPTIONS = {
+    "order": "write_read", "composition": "sequential", "shift_offsets": None, "eps": 1e-8, "eps_mode": "clamp",
+    "activation": None,
+}  # fmt: skip
+
+
 def _raw(args: tuple, kwargs: dict) -> tuple:
-    held, read_previous, write_previous, read, write = args
-    heads = [head if isinstance(head, tuple) else (head,) for head in (read, write)]
-    read, write = ((*head, *(None,) * 7)[:count] for head, count in zip(heads, (5, 7), strict=True))
-    activation = kwargs.get("activation")
-    return (
-        held, read_previous, write_previous, *read, *write, kwargs.get("shift_offsets"),
-        ("write_read", "read_write").index(kwargs.get("order", "write_read")),
-        ("sequential", "product").index(kwargs.get("composition", "sequential")),
-        kwargs.get("eps", 1e-8), ("clamp", "sqrt", "product").index(kwargs.get("eps_mode", "clamp")),
-        activation_code(activation) if activation else 0, True,
-    )  # fmt: skip
+    return *tensors_of(*args), *options_of(**{**_OPTIONS, **kwargs}), True
 
 
 def _of_head(at: int, **fields: Any) -> Callable[[tuple, dict], tuple[tuple, dict]]:
@@ -169,6 +165,7 @@ OP = Op(
             order="read_write",
         ),
         test("no-shift", _sizes(2, 37, 12, 2, 2), without=("shift",)),
+        test("no-taps", _sizes(2, 37, 12, 2, 2, 0)),
         test("no-sharpening", _sizes(2, 37, 12, 2, 2), without=("sharpen",)),
         test("lecture", _sizes(2, 70, 12, 0, 1), lecture=True, without=("gate", "shift", "sharpen")),
         test("lecture-with-location", _sizes(2, 70, 12, 0, 3), lecture=True),

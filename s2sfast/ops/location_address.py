@@ -36,8 +36,8 @@ def location_address(
         previous: ``(B, H, N)`` in the same dtype; None only without a gate.
         gate: ``(B, H)`` in the same dtype, usually in [0, 1]. None: the content weighting is the result, and previous,
             shift and sharpen are not looked at.
-        shift: ``(B, H, S)`` in the same dtype, on CUDA of at most 16 taps: tap s moves the focus by offset s. None: no
-            shift.
+        shift: ``(B, H, S)`` in the same dtype, on CUDA of at most 16 taps: tap s moves the focus by offset s. None or
+            S = 0: no shift.
         sharpen: ``(B, H)`` in the same dtype, at least 1. None: no sharpening.
         shift_offsets: S integers, modulo N. None: symmetric, (-1, 0, 1) for S = 3; S is odd then.
 
@@ -68,6 +68,8 @@ def location_address(
         if previous is None:
             sizes = ", ".join(map(str, content.shape))
             raise ValueError(f"location_address: expected previous (B, H, N)=({sizes}) with a gate; got None")
+        if shift is not None and shift.dim() == 3 and shift.shape[2] == 0:
+            shift = None
         tensors = promoted(content, previous, gate, shift, sharpen)
         arguments = (*tensors, machine.offsets("location_address", shift_offsets))
         if wants_gradient(*tensors):

@@ -140,6 +140,8 @@ def _fields(head: NTMHead | Tensor | None, count: int) -> tuple[Tensor | None, .
         return (None,) * count
     if head.key is None or head.strength is None:
         raise ValueError("ntm_step: expected a head with key and strength; got None")  # _named says which
+    if head.shift is not None and head.shift.dim() == 3 and head.shift.shape[2] == 0:
+        head = head._replace(shift=None)
     return head[:count]
 
 

@@ -31,8 +31,8 @@ def location_address(
     weights = gate * given.real_first + (1 - gate) * previous
     if shift is not None:
         shift = given.like_first("shift", shift, "B, H, S", B, H, None)
-        offsets = offsets_of("location_address", shift.shape[2], shift_offsets)
-        weights = shifted(weights, shift, offsets)
+        if shift.shape[2]:  # no taps: no shift
+            weights = shifted(weights, shift, offsets_of("location_address", shift.shape[2], shift_offsets))
     if sharpen is not None:
         sharpen = given.like_first("sharpen", sharpen, "B, H", B, H)
         check_sharpen("location_address", "sharpen", sharpen)

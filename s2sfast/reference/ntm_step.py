@@ -91,7 +91,8 @@ def checked_head(
     given.like_first(f"{kind}_previous", previous, f"B, {H}, N", B, heads, N)
     if head.shift is not None:
         given.like_first(f"{name}.shift", head.shift, f"B, {H}, S", B, heads, None)
-        offsets_of(OP, head.shift.shape[2], shift_offsets)
+        if head.shift.shape[2]:
+            offsets_of(OP, head.shift.shape[2], shift_offsets)
     if head.sharpen is not None:
         given.like_first(f"{name}.sharpen", head.sharpen, f"B, {H}", B, heads)
     return head
