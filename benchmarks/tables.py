@@ -15,6 +15,10 @@ HEADLINES = (
     ("additive_attention", "B16-Q64-T64-D512"),
     ("additive_attention", "B16-Q256-T256-D512"),
     ("pointer_nll", "R800-V50k-T100"),
+    ("ntm_step", "B1-N128-M20-heads1-raw"),
+    ("ntm_step", "B1-N128-M20-heads1-raw-back"),
+    ("ntm_step", "B16-N1024-M64-heads4-raw"),
+    ("ntm_step", "B16-N1024-M64-heads4-raw-back"),
 )
 """What the README shows."""
 
@@ -224,7 +228,7 @@ def short(results: Results) -> str:
     note = (
         f"Median, one thread, float32, {machine['cpu']} ({machine['isa']}), torch {torch}, commit "
         f"{at['commit']['id'][:10]} and later. B sentences, K beams, V words, Q queries, T "
-        "positions. All of them, losses included: "
+        "positions, N slots of M. All of them, losses included: "
         "[docs/benchmarks.md](docs/benchmarks.md)."
     )
     return table(["", "s2sfast", "best rival", "faster by"], lines) + "\n\n" + note

@@ -73,8 +73,7 @@ __device__ __forceinline__ void step_forward(const NtmForward<R>& step, const Bo
     each_piece(sizes, [&](int64_t piece) {
       read_piece(read.memory, b, slots_of(sizes, piece), read.weights, read.heads, read.parts, piece * read.heads,
                  shared.content.columns);
-    });
-    __syncthreads();
+    });  // it ends with a barrier, behind the parts
   }
   join_reads(step.join, b, threadIdx.x, kBlockThreads);
 }
@@ -105,8 +104,7 @@ __device__ __forceinline__ void step_backward(const NtmBackward<R>& step, const 
     }
     __syncthreads();
   }
-  each_piece(sizes, [&](int64_t piece) { spread_all(step.spread, b, piece, shared.content); });
-  __syncthreads();
+  each_piece(sizes, [&](int64_t piece) { spread_all(step.spread, b, piece, shared.content); });  // likewise
 #pragma unroll 1
   for (int kind = 0; kind < 2; ++kind)
     for (int64_t head = 0; head < step.finish.of[kind].heads.heads; ++head) finish_head(step.finish.of[kind], b, head);

@@ -102,6 +102,13 @@ def test_gradients_in_one_launch_and_in_several(sizes, order, composition):
     assert_means_the_same("ntm_step", step(*sizes), order=order, composition=composition)
 
 
+@pytest.mark.parametrize("order", ["write_read", "read_write"])
+def test_gradients_by_content_alone(order):
+    memory, _, _, read, write = step(*FITS)
+    read, write = (x._replace(gate=None, shift=None, sharpen=None) for x in (read, write))
+    assert_means_the_same("ntm_step", (memory, None, None, read, write), order=order)
+
+
 def test_gradients_of_a_step_that_reads_with_its_write_weights():
     memory, _, previous, _, write = step(*BEYOND)
     assert_means_the_same("ntm_step", (memory, None, previous, None, write))
