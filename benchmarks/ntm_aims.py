@@ -15,10 +15,9 @@ FASTER = (
 )
 """Of ntm_step; "-raw": the heads are a controller's numbers; "-back": forward and back."""
 BOUNDS = {
-    "B1-N128-M20": "the call bounds it: what torch takes to pass each tensor in and out, and its autograd engine each "
-    "gradient, is more than the step; the aim was set where the rival was slower",
-    "B16-N1024-M64": "the multiply-adds of all heads, and a memory that no longer fits L2, bound it; the aim was set "
-    "where the rival was slower",
+    "B1-N128-M20": "the call bounds it, see docs/ntm_step.md; the aim was set where the rivals were slower",
+    "B16-N1024-M64": "multiply-adds of all heads are about half, the rest memory beyond L2 and rows of weights, see "
+    "docs/ntm_step.md; the aim was set where the rival was slower",
 }
 """What an aim was missed for, by size."""
 
