@@ -83,7 +83,7 @@ OP = Op(
         test("strided", _sizes(2, 70, 12, 2), strided=True),
         test("expanded", _sizes(3, 11, 12, 2), expanded=True),
         test("strength-of-0", _sizes(2, 37, 12, 2), strength=0.0),
-        # 1000 magnifies a cosine's rounding beyond the tolerance, also in the reference: tests/test_ntm_numerics.py has it.
+        # 1000 magnifies a cosine's rounding beyond the tolerance, the reference's too: see tests/test_ntm_numerics.py.
         test("strength-of-100", _sizes(2, 37, 12, 2), strength=100.0),
         *(
             test(f"{mode}-eps-{eps}", _sizes(2, 20, 12, 3), eps_mode=mode, eps=eps)
