@@ -53,6 +53,8 @@ symbols: native-test
 
 bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
 	$(PY) -m pytest benchmarks -q --benchmark-json benchmarks/results/ops.json
+	$(PY) -m pytest benchmarks -q --kind attention --benchmark-json benchmarks/results/attention.json
+	$(PY) -m pytest benchmarks -q --kind ntm --benchmark-json benchmarks/results/ntm.json
 	$(PY) -m benchmarks.bandwidth
 	$(PY) -m benchmarks.empty_op
 	$(PY) -m benchmarks.search_overhead

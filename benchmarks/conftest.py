@@ -29,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="few rounds, three sizes, no torch.compile: does it run?")
 
     parser.addoption("--budget", type=float, default=12.0, help="seconds for a case forward and back (12)")
-    parser.addoption("--kind", choices=OPS_KINDS, default="ops", help="which file of results this run is for")
+    parser.addoption(
+        "--kind", choices=OPS_KINDS, default="ops", help="the file of results that this run is for, and its ops"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,8 +9,16 @@ from typing import Any
 
 OURS = ("fast", "out")
 NOT_RIVALS = (*OURS, "logsumexp", "floor")
-OPS_KINDS = ("ops", "attention", "ntm")
-"""Of the files of ops' rows: those of the search, of attention and copying, of a Neural Turing Machine."""
+OPS_OF = {
+    "ops": ("beam_topk", "backtrace"),
+    "attention": (
+        "dot_attention", "bilinear_attention", "cosine_attention", "additive_scores", "additive_attention",
+        "pointer_mixture", "pointer_nll",
+    ),
+    "ntm": ("content_address", "location_address", "memory_read", "memory_write", "ntm_step"),
+}  # fmt: skip
+"""The ops whose rows a file has, by its kind: of the search, of attention and copying, of a Neural Turing Machine."""
+OPS_KINDS = tuple(OPS_OF)
 KINDS = (*OPS_KINDS, "bandwidth", "empty_op", "search_overhead")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.contestants import BIGGEST_INPUT
 from benchmarks.environment import available_memory, cores
+from benchmarks.results import OPS_OF
 from s2sfast.cases import OPS, Case, Op
 
 THREADS = (1, 2)
@@ -32,7 +33,8 @@ def quick_cases(op: Op) -> list[Case]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Sizes outside, threads inside: inputs are made once."""
     quick = metafunc.config.getoption("--quick")
-    chosen = [(op, case) for op in OPS for case in (quick_cases(op) if quick else bench_cases(op))]
+    ops = [op for op in OPS if op.name in OPS_OF[metafunc.config.getoption("kind")]]
+    chosen = [(op, case) for op in ops for case in (quick_cases(op) if quick else bench_cases(op))]
     values = [
         pytest.param(op, case, threads, id=f"{op.name}-{case.why}-threads{threads}")
         for op, case in chosen

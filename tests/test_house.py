@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import s2sfast
+from benchmarks.results import OPS_OF
 from s2sfast.cases import OPS
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,10 @@ def test_an_op_has_all_its_seats(op):
     assert not missing
     assert callable(getattr(s2sfast, op.name))
     assert callable(getattr(s2sfast.reference, op.name))
+
+
+def test_every_op_has_a_file_of_benchmarks():
+    assert sorted(name for ops in OPS_OF.values() for name in ops) == sorted(op.name for op in OPS)
 
 
 def test_every_native_op_is_in_the_table():
