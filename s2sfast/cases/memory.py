@@ -64,6 +64,31 @@ def bench(use: str, why: str, sizes: dict[str, int], **options: Any) -> Case:
     return Case(why if use == "bench" else f"{why}-back", sizes, options, use=(use,))
 
 
+def sizes(B: int, N: int, M: int, H: int) -> dict[str, int]:
+    return {"B": B, "N": N, "M": M, "H": H}
+
+
+COMMON = (
+    test("usual", sizes(2, 20, 12, 3)),
+    test("one-of-everything", sizes(1, 1, 1, 1)),
+    test("empty-batch", sizes(0, 4, 3, 2)),
+    test("no-heads", sizes(2, 4, 3, 0)),
+    test("no-slots", sizes(2, 0, 3, 2)),
+    test("no-width", sizes(2, 4, 0, 2)),
+    test("paper", sizes(1, 128, 20, 1)),
+    test("odd-everything", sizes(3, 131, 33, 7)),
+    test("many-heads", sizes(1, 70, 21, 18)),
+    test("strided", sizes(2, 70, 12, 2), strided=True),
+    test("expanded", sizes(3, 11, 12, 2), expanded=True),
+)
+"""Of an op on a memory."""
+BENCH = tuple(
+    bench(use, f"B{B}-N{N}-M{M}-H{H}", sizes(B, N, M, H))
+    for use in ("bench", "train")
+    for B, N, M, H in ((1, 128, 20, 1), (16, 1024, 64, 4))
+)
+
+
 def change(at: int | str, how: Callable[[Any], Any]) -> Callable[[tuple, dict], tuple[tuple, dict]]:
     """For Failure: one argument is changed, by position or name."""
     return spoil(at, lambda args, kwargs: how(kwargs.get(at) if isinstance(at, str) else args[at]))

@@ -10,7 +10,7 @@ from torch import Tensor
 from s2sfast import ops, reference
 from s2sfast.cases import memory
 from s2sfast.cases.memory import change, test
-from s2sfast.cases.table import Case, Failure, Op
+from s2sfast.cases.table import Failure, Op
 
 
 def sample(
@@ -48,14 +48,6 @@ def bytes_moved(*, B: int, N: int, M: int, H: int) -> int:
     return 4 * B * (2 * N * M + H * N + 2 * H * M)
 
 
-def _sizes(B: int, N: int, M: int, H: int) -> dict[str, int]:
-    return {"B": B, "N": N, "M": M, "H": H}
-
-
-def _bench(use: str, B: int, N: int, M: int, H: int) -> Case:
-    return memory.bench(use, f"B{B}-N{N}-M{M}-H{H}", _sizes(B, N, M, H))
-
-
 OP = Op(
     name="memory_write",
     fast=ops.memory_write,
@@ -66,22 +58,12 @@ OP = Op(
     ),
     sample=sample,
     cases=(
-        test("usual", _sizes(2, 20, 12, 3)),
-        test("one-of-everything", _sizes(1, 1, 1, 1)),
-        test("empty-batch", _sizes(0, 4, 3, 2)),
-        test("no-heads", _sizes(2, 4, 3, 0)),
-        test("no-slots", _sizes(2, 0, 3, 2)),
-        test("no-width", _sizes(2, 4, 0, 2)),
-        test("paper", _sizes(1, 128, 20, 1)),
-        test("odd-everything", _sizes(3, 131, 33, 7)),
-        test("many-heads", _sizes(1, 70, 21, 18)),
-        test("many-heads-product", _sizes(1, 70, 21, 18), composition="product"),
-        test("product", _sizes(2, 37, 12, 3), composition="product"),
-        test("erased-altogether", _sizes(2, 37, 12, 3), whole=True),
-        test("erased-altogether-product", _sizes(2, 37, 12, 3), whole=True, composition="product"),
-        test("strided", _sizes(2, 70, 12, 2), strided=True),
-        test("expanded", _sizes(3, 11, 12, 2), expanded=True),
-        *(_bench(use, *sizes) for use in ("bench", "train") for sizes in ((1, 128, 20, 1), (16, 1024, 64, 4))),
+        *memory.COMMON,
+        test("many-heads-product", memory.sizes(1, 70, 21, 18), composition="product"),
+        test("product", memory.sizes(2, 37, 12, 3), composition="product"),
+        test("erased-altogether", memory.sizes(2, 37, 12, 3), whole=True),
+        test("erased-altogether-product", memory.sizes(2, 37, 12, 3), whole=True, composition="product"),
+        *memory.BENCH,
     ),
     failures=(
         *memory.MEMORY_FAILURES,
