@@ -67,9 +67,9 @@ def ntm_step(
 
     Differentiable once in all tensors; numerics as of the single ops. A step keeps for its gradient the old memory, the
     heads' numbers, 3 numbers for each head and slot, and norms of the slots. The old memory is read for addressing,
-    then read and written; in "write_read" order the new one is read once more. Same bits for any number of threads. The meaning:
-    :func:`s2sfast.reference.ntm_step`. Sources: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, section 3; product:
-    Graves et al. 2016, Nature 538:471.
+    then read and written; in "write_read" order the new one is read once more. Same bits for any number of threads. The
+    meaning: :func:`s2sfast.reference.ntm_step`. Sources: Graves, Wayne & Danihelka 2014, arXiv:1410.5401, section 3;
+    product: Graves et al. 2016, Nature 538:471.
 
     >>> import torch, s2sfast
     >>> memory = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # B=1, N=2, M=2
