@@ -30,10 +30,13 @@ from s2sfast.ops import (
 )
 from s2sfast.search import (
     BeamResult,
+    CoveragePenalty,
     LengthPenalty,
+    LiveBeams,
     beam_search,
     exhaustive_search,
     greedy_search,
+    processors,
     rules,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
@@ -51,7 +54,9 @@ __all__ = [
     "AttentionOutput",
     "BeamCandidates",
     "BeamResult",
+    "CoveragePenalty",
     "LengthPenalty",
+    "LiveBeams",
     "NTMActivation",
     "NTMHead",
     "NTMStep",
@@ -74,6 +79,7 @@ __all__ = [
     "ntm_step",
     "pointer_mixture",
     "pointer_nll",
+    "processors",
     "reference",
     "rules",
     "synchronize",

@@ -1,20 +1,25 @@
 """Search over any step function, and what it is made of."""
 
-from s2sfast.search import rules
+from s2sfast.search import processors, rules
 from s2sfast.search.beam import beam_search, greedy_search
+from s2sfast.search.coverage import CoveragePenalty
 from s2sfast.search.exhaustive import exhaustive_search
 from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.tree import BeamTree, Node
+from s2sfast.search.view import LiveBeams
 
 __all__ = [
     "BeamResult",
     "BeamTree",
+    "CoveragePenalty",
     "LengthPenalty",
+    "LiveBeams",
     "Node",
     "SearchStats",
     "beam_search",
     "exhaustive_search",
     "greedy_search",
+    "processors",
     "rules",
 ]
