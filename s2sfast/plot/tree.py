@@ -202,7 +202,7 @@ def _draw_legend(figure: Figure, layout: _Layout) -> None:
         "kept": Line2D([], [], color=_RUNNING, linewidth=1.2, label="running beam"),
         "finished": Line2D([], [], color=_FINISHED, marker="s", fillstyle="none", label="finished, log-probability"),
         "outranked": Line2D([], [], color=_OUTRANKED, linewidth=0.8, label="outranked (the most probable)"),
-        "pruned": Line2D([], [], color=_PRUNED, linestyle="dashed", marker="x", label="pruned, by which rule (the most probable)"),
+        "pruned": Line2D([], [], color=_PRUNED, linestyle="dashed", marker="x", label="pruned, by which rule"),
     }
     fates = {"best"} | {node.fate for node in layout.nodes}
     handles = [entry for fate, entry in entries.items() if fate in fates]
