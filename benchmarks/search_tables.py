@@ -45,21 +45,14 @@ def _rivals(results: Results) -> str:
         settings.setdefault(key, {})[row["provider"]] = row
     lines = [_rival_line(key, of) for key, of in settings.items()]
     about = (
-        f"`model.generate(..., custom_generate=s2sfast.hf.beam_search)` against transformers' own beam search and "
-        f"CTranslate2 (float32) on the same random weights of usual sizes; {rows[0]['tokens']} tokens, eos kept out of reach, so "
-        "that all do the same work. Tokens are compared first: s2sfast and transformers must agree; for CTranslate2 the "
-        "number of sentences with the same tokens is shown. Encoder, prompt and all of `generate` are in the time. "
-        '"Outside" is what is left of a step without the calls of encoder, decoder and output layer: the search, the '
-        "processors, the caches' order."
+        "`model.generate(..., custom_generate=s2sfast.hf.beam_search)` against transformers' own beam search and "
+        "CTranslate2 (float32) on the same random weights of usual sizes; "
+        f"{rows[0]['tokens']} tokens, eos kept out of reach, so that all do the same work. Tokens are compared first: "
+        "s2sfast and transformers must agree; for CTranslate2 the number of sentences with the same tokens is shown. "
+        'Encoder, prompt and all of `generate` are in the time. "Outside" is what is left of a step without the calls '
+        "of encoder, decoder and output layer: the search, the processors, the caches' order."
     )
-    head = [
-        "model, threads, B, K",
-        "s2sfast",
-        "transformers",
-        "CTranslate2",
-        "outside, us a step",
-        "transformers' outside",
-    ]
+    head = ["model, threads, B, K", "s2sfast", "transformers", "CTranslate2", "outside, us a step", "transformers'"]
     return f"## Whole decodes\n\n{about}\n\n{table(head, lines)}"
 
 
@@ -95,9 +88,9 @@ def _quality(results: Results) -> str:
         for row in rows
     ]
     about = (
-        f"The trained grapheme-to-phoneme model of `make demo`, {rows[0]['words']} words of CMUdict, one thread: phoneme error "
-        "rate and words that are right, stress included; rows of the model a word; words per second in batches of 250; and "
-        "milliseconds for one word alone. The rules of one beam size took turns."
+        f"The trained grapheme-to-phoneme model of `make demo`, {rows[0]['words']} words of CMUdict, one thread: "
+        "phoneme error rate and words that are right, stress included; rows of the model a word; words per second in "
+        "batches of 250; and milliseconds for one word alone. The rules of one beam size took turns."
     )
     head = ["K, pruning", "phoneme errors", "words right", "model rows", "words/s", "ms, one word"]
     return f"## Beam sizes and pruning, on real words\n\n{about}\n\n{table(head, lines)}"
