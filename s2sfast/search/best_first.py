@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -94,17 +95,19 @@ def best_first_search(
     ([2], 1)
     """
     name = "best_first_search"
+    kind = length_penalty.kind if isinstance(length_penalty, LengthPenalty) else "average"
+    number = isinstance(length_penalty, numbers.Real) and math.isfinite(length_penalty)
+    if not (number or isinstance(length_penalty, LengthPenalty)) or kind not in ("average", "gnmt"):
+        raise ValueError(
+            f'{name}: expected length_penalty to be a finite number or an "average" or "gnmt" LengthPenalty, for which '
+            f"it is known what a hypothesis can still become; got {length_penalty!r}"
+        )
     a = check.prepare(
         name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=None,
         state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
         processors=processors, temperature=temperature, return_attention=return_attention, return_tree=False,
         beam=beam, n_best=n_best, penalty=as_penalty(length_penalty), rule=Exact(), pruning=None,
     )  # fmt: skip
-    if not isinstance(a.penalty, LengthPenalty) or a.penalty.kind not in ("average", "gnmt"):
-        raise ValueError(
-            f'{name}: expected length_penalty to be a number or an "average" or "gnmt" LengthPenalty, for which it is '
-            f"known what a hypothesis can still become; got {length_penalty!r}"
-        )
     if a.n_best > a.beam:
         raise ValueError(f"{name}: expected n_best <= beam={a.beam}; got {a.n_best}")
     return _Search(a, normalized=getattr(step, "normalized", False) is True).run()
@@ -209,11 +212,10 @@ class _Search:
         young = [h.length < self.a.min_length for _, h in batch]
         if not any(young):
             return None
-        bias = planes.new_zeros(planes.shape, dtype=torch.promote_types(planes.dtype, torch.float32))
-        eos = torch.tensor(self.a.eos, device=self.a.device)
-        return bias.index_fill_(1, eos, -math.inf).where(torch.tensor(young, device=self.a.device)[:, None], 0.0)[
-            :, None
-        ]
+        device, wide = planes.device, torch.promote_types(planes.dtype, torch.float32)
+        bias = torch.zeros(planes.shape, dtype=wide, device=device)
+        bias.index_fill_(1, torch.tensor(self.a.eos, device=device), -math.inf)
+        return bias.where(torch.tensor(young, device=device)[:, None], 0.0)[:, None]
 
     def _checked(self, function: Callable, *args: Any) -> Any:
         try:
@@ -266,7 +268,7 @@ def _result(a: check.Arguments, found: list[list[tuple[float, Hypothesis]]], sta
 def _attention(a: check.Arguments, found: list[list[tuple[float, Hypothesis]]], L: int) -> Tensor:
     """(B, n, L, T)"""
     read = {
-        (b, i): torch.stack([call.attention[row] for call, row in (step.source() for step in h.path())])
+        (b, i): torch.stack([step.attention() for step in h.path()])
         for b, hypotheses in enumerate(found)
         for i, (_, h) in enumerate(hypotheses)
     }

@@ -67,20 +67,14 @@ class Ensemble:
         if mode not in ("linear", "log_linear"):
             raise ValueError(f'Ensemble: expected mode "linear" or "log_linear"; got {mode!r}')
         self._mean = _linear if mode == "linear" else _log_linear
-        members = [step_functions("Ensemble", step) for step in steps]
+        members = [_functions("Ensemble", f"step {number}", step) for number, step in enumerate(steps)]
         if not members:
             raise ValueError("Ensemble: expected at least one step; got none")
-        for number, step in enumerate(steps):
-            if getattr(step, "normalized", False) is True:
-                raise ValueError(
-                    f"Ensemble: expected step {number} to return logits or log-probabilities; "
-                    f"got {type(step).__name__}, whose scores are not normalised"
-                )
         self.weights = _weights(weights, len(members))
         self._steps = [step for step, _ in members]
         prefills = [prefill for _, prefill in members if prefill is not None]
         self._prefills = prefills
-        self.prefill = self._prefill if len(prefills) == len(members) else None
+        self.prefill: Callable | None = self._prefill if len(prefills) == len(members) else None
 
     def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple:
         """As :func:`s2sfast.beam_search` calls it."""
@@ -93,7 +87,7 @@ class Ensemble:
         states = self._of_each("state", state)
         memories = (None,) * len(functions) if memory is None else self._of_each("memory", memory)
         outputs = [
-            member_output("Ensemble", f"step {number}", function(*tokens, states[number], memories[number]))
+            _member_output("Ensemble", f"step {number}", function(*tokens, states[number], memories[number]))
             for number, function in enumerate(functions)
         ]
         self._check_same("logits", [output.logits for output in outputs])
@@ -142,12 +136,26 @@ def _weights(weights: Sequence[float] | None, members: int) -> tuple[float, ...]
     if weights is None:
         return (1 / members,) * members
     given = tuple(weights)
-    if len(given) != members or not all(isinstance(w, numbers.Real) and 0 < w < math.inf for w in given):
+    if len(given) != members or not all(_is_number(w) and 0 < w < math.inf for w in given):
         raise ValueError(f"Ensemble: expected {members} positive weights, one per step; got {weights!r}")
     return tuple(float(w) for w in given)
 
 
-def member_output(name: str, member: str, output: Any) -> Output:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _functions(name: str, member: str, step: Any) -> tuple[Callable, Callable | None]:
+    """(step, prefill or None) of a member."""
+    if getattr(step, "normalized", False) is True:
+        raise ValueError(
+            f"{name}: expected {member} to return logits or log-probabilities; "
+            f"got {type(step).__name__}, whose scores are to be used as they are"
+        )
+    return step_functions(name, step)
+
+
+def _member_output(name: str, member: str, output: Any) -> Output:
     """What a member's step returned, or what is wrong with it."""
     if not isinstance(output, tuple) or len(output) not in (2, 3):
         got = f"a tuple of {len(output)}" if isinstance(output, tuple) else type(output).__name__
@@ -195,20 +203,13 @@ class ShallowFusion:
     normalized = True
 
     def __init__(self, step: Any, lm_step: Any, weight: float):
-        if not isinstance(weight, numbers.Real) or not 0 <= float(weight) < math.inf:
+        if not (_is_number(weight) and 0 <= weight < math.inf):
             raise ValueError(f"ShallowFusion: expected a finite weight >= 0; got {weight!r}")
-        for what, member in (("step", step), ("lm_step", lm_step)):
-            if getattr(member, "normalized", False) is True:
-                raise ValueError(
-                    f"ShallowFusion: expected {what} to return logits or log-probabilities; "
-                    f"got {type(member).__name__}, whose scores are not normalised"
-                )
         self.weight = float(weight)
-        (self._step, prefill), (self._lm_step, lm_prefill) = (
-            step_functions("ShallowFusion", member) for member in (step, lm_step)
-        )
-        self._prefills = (prefill, lm_prefill)
-        self.prefill = None if prefill is None or lm_prefill is None else self._prefill
+        self._step, prefill = _functions("ShallowFusion", "step", step)
+        self._lm_step, lm_prefill = _functions("ShallowFusion", "lm_step", lm_step)
+        self._prefills = prefill, lm_prefill
+        self.prefill: Callable | None = None if prefill is None or lm_prefill is None else self._prefill
 
     def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple:
         """As :func:`s2sfast.beam_search` calls it."""
@@ -221,8 +222,8 @@ class ShallowFusion:
         if not isinstance(state, tuple) or len(state) != 2:
             got = f"a tuple of {len(state)}" if isinstance(state, tuple) else type(state).__name__
             raise ValueError(f"ShallowFusion: expected state to be a pair, the model's and the LM's; got {got}")
-        model = member_output("ShallowFusion", "step", function(*tokens, state[0], memory))
-        lm = member_output("ShallowFusion", "lm_step", lm_function(*tokens, state[1], None))
+        model = _member_output("ShallowFusion", "step", function(*tokens, state[0], memory))
+        lm = _member_output("ShallowFusion", "lm_step", lm_function(*tokens, state[1], None))
         if lm.logits.shape != model.logits.shape:
             raise ValueError(
                 f"ShallowFusion: expected logits {tuple(model.logits.shape)} from lm_step, as from step; "

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ def mbr(
     Args:
         result: the hypotheses, of any search or of sampling.
         utility: ``(hypothesis, reference) -> float``, the higher the more alike, of two lists of tokens, called for
-            every pair; or an object that judges all pairs at once, such as :class:`s2sfast.NgramF` (None: that, of order
-            4) or :class:`s2sfast.EditSimilarity`. The eos of finished hypotheses is left out.
+            every pair; or an object that judges all pairs at once, such as :class:`s2sfast.NgramF` (None: that, of
+            order 4) or :class:`s2sfast.EditSimilarity`. The eos of finished hypotheses is left out.
         references: others than the hypotheses, for the same B sentences.
         weights: "uniform", or "softmax": in proportion to exp(scores / temperature) of the references.
         temperature: of the softmax, finite and above 0; small trusts the scores, large is uniform.
@@ -85,7 +85,7 @@ def mbr(
     return _reordered(result, scores)
 
 
-def _check_options(weights: str, temperature: float) -> None:
+def _check_options(weights: str, temperature: Any) -> None:
     if weights not in ("uniform", "softmax"):
         raise ValueError(f'mbr: expected weights "uniform" or "softmax"; got {weights!r}')
     if not isinstance(temperature, numbers.Real) or not 0 < float(temperature) < math.inf:
@@ -107,11 +107,18 @@ def _judged(
             raise ValueError(f"mbr: expected utilities (N, M)={shape} of sentence {b}; got {got}")
     else:
         references = _lists(*them)
-        rows = [[float(utility(h, r)) for r in references] for h in _lists(*ours)]
+        rows = [[_number(utility(h, r)) for r in references] for h in _lists(*ours)]
         judged = torch.tensor(rows, dtype=torch.float64, device=places.device)
     if not judged.isfinite().all():
         raise ValueError(f"mbr: expected finite utilities; got a NaN or an infinity in sentence {b}")
     return judged
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"mbr: expected utility to return a number; got {value!r}") from None
 
 
 def _without_eos(result: BeamResult, places: Tensor, b: int) -> tuple[Tensor, Tensor]:

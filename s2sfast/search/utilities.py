@@ -25,9 +25,9 @@ class NgramF:
 
     .. math:: F_n = \frac{2 \sum_g \min(c_h(g), c_r(g))}{\sum_g c_h(g) + \sum_g c_r(g)}
 
-    where :math:`c(g)` counts the n-gram g: the F1 of clipped n-gram precision and recall, as BLEU (Papineni et al. 2002)
-    clips them and chrF (Popović 2015) joins them, on tokens. Symmetric, in [0, 1]. An n of which neither sequence has
-    an n-gram is left out; two empty sequences score 1.
+    where :math:`c(g)` counts the n-gram g: the F1 of n-gram precision and recall, clipped as in BLEU (Papineni et al.
+    2002, P02-1040), on tokens. Symmetric, in [0, 1]. An n of which neither sequence has an n-gram is left out; two
+    empty sequences score 1.
 
     Args:
         order: the longest n-gram, at least 1.

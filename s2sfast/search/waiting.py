@@ -37,6 +37,12 @@ class Hypothesis:
         assert self.parent is not None and self.parent.call is not None
         return self.parent.call, self.parent.row
 
+    def attention(self) -> Tensor:
+        """(T,) what the model attended to when it offered it."""
+        call, row = self.source()
+        assert call.attention is not None
+        return call.attention[row]
+
     def path(self) -> list[Hypothesis]:
         """From its first token to its last."""
         path, at = [], self
