@@ -30,9 +30,11 @@ from s2sfast.ops import (
 )
 from s2sfast.search import (
     BeamResult,
+    CoveragePenalty,
     EditSimilarity,
     Ensemble,
     LengthPenalty,
+    LiveBeams,
     NgramF,
     ShallowFusion,
     beam_search,
@@ -40,6 +42,7 @@ from s2sfast.search import (
     exhaustive_search,
     greedy_search,
     mbr,
+    processors,
     rules,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
@@ -57,9 +60,11 @@ __all__ = [
     "AttentionOutput",
     "BeamCandidates",
     "BeamResult",
+    "CoveragePenalty",
     "EditSimilarity",
     "Ensemble",
     "LengthPenalty",
+    "LiveBeams",
     "NTMActivation",
     "NTMHead",
     "NTMStep",
@@ -86,6 +91,7 @@ __all__ = [
     "ntm_step",
     "pointer_mixture",
     "pointer_nll",
+    "processors",
     "reference",
     "rules",
     "synchronize",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 from s2sfast.faults import raise_arrived
 from s2sfast.search import arguments as check
 from s2sfast.search import state as trees
-from s2sfast.search.combine import log_softmax
+from s2sfast.search.offer import Offers
 from s2sfast.search.penalties import LengthPenalty, as_penalty
 from s2sfast.search.pool import Snapshot, joined
+from s2sfast.search.prefixes import Prefixes
+from s2sfast.search.ranking import ByLogProb, Offer
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Exact
 from s2sfast.search.stepper import Output, Stepper
@@ -105,25 +108,25 @@ def best_first_search(
     a = check.prepare(
         name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=None,
         state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
-        processors=processors, temperature=temperature, return_attention=return_attention, return_tree=False,
-        beam=beam, n_best=n_best, penalty=as_penalty(length_penalty), rule=Exact(), pruning=None,
+        processors=processors, temperature=temperature, return_attention=return_attention, beam=beam, n_best=n_best,
+        penalty=as_penalty(length_penalty), rule=Exact(), ranking=ByLogProb(), pruning=None,
     )  # fmt: skip
     if a.n_best > a.beam:
         raise ValueError(f"{name}: expected n_best <= beam={a.beam}; got {a.n_best}")
-    return _Search(a, normalized=getattr(step, "normalized", False) is True).run()
+    return _Search(a).run()
 
 
 class _Search:
     """One search over B sentences."""
 
-    def __init__(self, a: check.Arguments, normalized: bool):
-        self.a, self.normalized = a, normalized
+    def __init__(self, a: check.Arguments):
+        self.a = a
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
         most = a.max_length.tolist() if isinstance(a.max_length, Tensor) else [a.max_length] * a.batch
         self.sentences = [Sentence(b, n, a) for b, n in enumerate(most)]
         self.memory_of: tuple[list[int], Any] = (list(range(a.batch)), a.memory)  # what the last call was given
-        self.eos = set(a.eos)
+        self.ranking = a.ranking.begin(a)
 
     def run(self) -> BeamResult:
         raise_arrived()  # of calls before this search: they are not its own
@@ -139,11 +142,11 @@ class _Search:
         a = self.a
         if a.prefill is not None:
             return self.model.prefill(torch.full((a.batch,), a.prefix.shape[1], device=a.device))
-        output, index = self.model.step(a.prefix[:, 0], a.state, a.memory), torch.arange(a.batch, device=a.device)
-        for i in range(1, a.prefix.shape[1]):
-            state = self._checked(trees.select_rows, output.state, a.state_dims, index, a.batch, "state")
-            output = self.model.step(a.prefix[:, i], state, a.memory)
-        return output
+        *early, tokens = a.prefix.unbind(1)
+        state = a.state
+        for earlier in early:
+            state = self.model.step(earlier, state, a.memory).state
+        return self.model.step(tokens, state, a.memory)
 
     def _alike(self, going: list) -> list[list[tuple[Sentence, Hypothesis]]]:
         """Batches whose rows may stand together."""
@@ -170,14 +173,17 @@ class _Search:
         a, device = self.a, self.a.device
         attention = output.attention.clone() if a.return_attention and output.attention is not None else None
         call = Call(self._checked(Snapshot, output.state, a.state_dims, len(batch), device), attention)
-        before = torch.tensor([[h.score] for _, h in batch], device=device)
-        planes, normalized = self._prepared(batch, output.logits)
+        offers, offer = self._offer(batch, output.logits)
+        sentences = torch.tensor([s.index for s, _ in batch], device=device)
         try:
-            found = a.topk(planes[:, None], before, a.beam, bias=self._bias(batch, planes), normalized=normalized)
-            scores, tokens = found.scores.tolist(), found.tokens.tolist()
+            found = self.ranking.rank(offer)
+        except ValueError as error:
+            raise offers.explained(error, offer, sentences) from error
+        scores, tokens = found.scores.tolist(), found.tokens.tolist()
+        try:
             raise_arrived()  # the line above has waited for the device
         except ValueError as error:
-            raise self._explained(error, batch, planes) from error
+            raise offers.explained(error, offer, sentences, late=True) from error
         for row, (sentence, parent) in enumerate(batch):
             parent.call, parent.row = call, row
             for score, token in zip(scores[row], tokens[row], strict=True):
@@ -186,52 +192,36 @@ class _Search:
                 if score == -math.inf:
                     break
                 self.stats.candidates += 1
-                child = Hypothesis(parent, token, score, token in self.eos)
+                child = Hypothesis(parent, token, score, token in a.eos)
                 sentence.offer(child.length, Waiting(-score, parent.rank, token, child))
 
-    def _prepared(self, batch: list[tuple[Sentence, Hypothesis]], logits: Tensor) -> tuple[Tensor, bool]:
-        """((R, V) logits, are they log-probabilities to be used as they are)."""
+    def _offer(self, batch: list[tuple[Sentence, Hypothesis]], logits: Tensor) -> tuple[Offers, Offer]:
         a = self.a
-        if a.temperature != 1.0:
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / a.temperature
-        if not a.processors:
-            return logits, self.normalized
-        log_probs = logits if self.normalized else log_softmax(logits)
-        so_far = torch.tensor([[step.token for step in h.path()] for _, h in batch], device=a.device, dtype=torch.int64)
-        so_far = torch.cat((a.prefix[[s.index for s, _ in batch]], so_far), 1)
-        for number, processor in enumerate(a.processors):
-            log_probs = processor(so_far, log_probs)
-            shape = tuple(log_probs.shape) if isinstance(log_probs, Tensor) else type(log_probs).__name__
-            if shape != tuple(logits.shape) or not log_probs.is_floating_point():
-                expected = f"floating log_probs (R, V)={tuple(logits.shape)} from processor {number}"
-                raise ValueError(f"{self.model.where()}: expected {expected}; got {shape}")
-        return log_probs, True
+        offers = self._told(batch) if a.processors else Offers(a, self.model, None)
+        young = torch.tensor([h.length < a.min_length for _, h in batch], device=a.device)
+        logits, normalized, bias = offers.prepare(logits, young if a.min_length else False, False)
+        before = torch.tensor([[h.score] for _, h in batch], device=a.device)
+        return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, self.stats.steps - 1)
 
-    def _bias(self, batch: list[tuple[Sentence, Hypothesis]], planes: Tensor) -> Tensor | None:
-        """-inf at eos for those that have not generated min_length tokens."""
-        young = [h.length < self.a.min_length for _, h in batch]
-        if not any(young):
-            return None
-        device, wide = planes.device, torch.promote_types(planes.dtype, torch.float32)
-        bias = torch.zeros(planes.shape, dtype=wide, device=device)
-        bias.index_fill_(1, torch.tensor(self.a.eos, device=device), -math.inf)
-        return bias.where(torch.tensor(young, device=device)[:, None], 0.0)[:, None]
+    def _told(self, batch: list[tuple[Sentence, Hypothesis]]) -> Offers:
+        """With processors that have been told these hypotheses, all of one length, from their beginnings."""
+        a, index = self.a, torch.tensor([s.index for s, _ in batch], device=self.a.device)
+        most = a.max_length[index] if isinstance(a.max_length, Tensor) else a.max_length
+        prefixes = Prefixes(a.prefix[index])
+        offers = Offers(replace(a, prefix=prefixes.tokens, max_length=most), self.model, prefixes)
+        rows = torch.arange(len(batch), device=a.device)
+        for column in zip(*([step.token for step in h.path()] for _, h in batch), strict=True):
+            tokens = torch.tensor(column, device=a.device)
+            prefixes.follow(rows, tokens)
+            for tracker in offers.trackers:
+                tracker.follow(rows, tokens)
+        return offers
 
     def _checked(self, function: Callable, *args: Any) -> Any:
         try:
             return function(*args)
         except trees.RowsError as error:
             raise ValueError(f"{self.model.where()}: {error}") from error
-
-    def _explained(self, error: ValueError, batch: list[tuple[Sentence, Hypothesis]], planes: Tensor) -> ValueError:
-        bad = (planes.isnan() | (planes == math.inf)).any(-1).nonzero()
-        if not len(bad):
-            return ValueError(f"{self.model.where()}: {error}")
-        what = "log_probs from the processors" if self.a.processors else "logits"
-        sentence = batch[int(bad[0])][0].index
-        return ValueError(
-            f"{self.model.where()}: expected finite {what} or -inf; got a NaN or +inf for sentence {sentence}"
-        )
 
     def _rising(self, sentence: Sentence, gain: float) -> ValueError:
         return ValueError(

@@ -11,14 +11,8 @@ import torch
 from torch import Tensor
 
 from s2sfast.search.arguments import step_functions
+from s2sfast.search.offer import log_softmax
 from s2sfast.search.stepper import Output
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """In float32, or float64 for such logits; a row of -inf stays one, where its log-softmax would be NaN."""
-    dead = (logits == -math.inf).all(-1, keepdim=True)
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    return torch.log_softmax(logits, dim=-1, dtype=wide).masked_fill(dead, -math.inf)
 
 
 class Ensemble:
@@ -147,7 +141,7 @@ def _is_number(value: Any) -> bool:
 
 def _functions(name: str, member: str, step: Any) -> tuple[Callable, Callable | None]:
     """(step, prefill or None) of a member."""
-    if getattr(step, "normalized", False) is True:
+    if getattr(step, "normalized", False):
         raise ValueError(
             f"{name}: expected {member} to return logits or log-probabilities; "
             f"got {type(step).__name__}, whose scores are to be used as they are"

@@ -17,6 +17,7 @@ from torch import Tensor
 from s2sfast import Ensemble, ShallowFusion, beam_search, best_first_search, greedy_search
 
 NOISE = 2e-5
+DTYPES = ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64))
 NEVER = -math.inf
 usual = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 History = Sequence[int]
@@ -106,17 +107,13 @@ def test_attention_is_the_weighted_mean_where_all_return_it() -> None:
 
 
 def test_low_precision_is_combined_in_float32_and_float64_stays() -> None:
-    for dtype, wide in (
-        (torch.bfloat16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64, torch.float64),
-    ):
-        step = lambda tokens, state, memory, dtype=dtype: (torch.tensor([ONE], dtype=dtype), state)  # noqa: E731
-        for combined in (
-            Ensemble([step, step]),
-            Ensemble([step, step], mode="log_linear"),
-            ShallowFusion(step, step, 1),
-        ):
+    for dtype, wide in DTYPES:
+
+        def step(tokens: Tensor, state: Any, memory: Any, dtype: torch.dtype = dtype) -> tuple[Tensor, Any]:
+            return torch.tensor([ONE], dtype=dtype), state
+
+        pair = [step, step]
+        for combined in (Ensemble(pair), Ensemble(pair, mode="log_linear"), ShallowFusion(*pair, 1.0)):
             assert combined.step(torch.tensor([0]), (None, None), None)[0].dtype == wide
 
 
@@ -219,12 +216,12 @@ def test_each_member_has_its_own_state_dims_and_memory() -> None:
     code = TableModel.initial(3)
     found = beam_search(
         Ensemble([attends, layered]), (code, torch.stack([code, code])), memory=(memory, torch.zeros(3, 1)),
-        state_dims=(0, 1), start=1, eos=0, beam=3, n_best=2, max_length=6, rules="exact",
+        state_dims=(0, 1), start=1, eos=0, beam=3, n_best=2, max_length=torch.tensor([3, 6, 5]), rules="exact",
     )  # fmt: skip
     assert len(set(attends.sentences)) > 1
     for b in range(3):
         oracle = linear([attends.oracle_with(b, memory), plain.oracle(b)], [0.5, 0.5])
-        expected = naive_beam_search(oracle, [1], eos={0}, beam=3, n_best=2, max_length=6)
+        expected = naive_beam_search(oracle, [1], eos={0}, beam=3, n_best=2, max_length=[3, 6, 5][b])
         assert expected.gap > NOISE
         check(found, b, expected, 2)
 
