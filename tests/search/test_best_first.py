@@ -15,7 +15,7 @@ from models import STATE_KINDS, MemoryModel, PrefillModel, ScriptedModel, TableM
 from oracles import Hypothesis, Outcome, gnmt, log_softmax, power
 from torch import Tensor
 
-from s2sfast import LengthPenalty, best_first_search
+from s2sfast import LengthPenalty, beam_search, best_first_search
 from tests.over import integers
 
 NOISE = 2e-5  # decisions closer than this are float32 rounding's to make
@@ -176,6 +176,22 @@ def test_the_whole_beam_takes_the_rows_of_beam_search_and_the_best_takes_fewer()
         saved += (rows - found.stats.model_rows) if n_best == 1 else 0
         assert found.stats.steps == len(model.rows) and found.stats.candidates > 0
     assert saved > rows / 4
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("min_length", [0, 3])
+def test_is_the_beam_search_of_rules_allennlp_to_the_bit(alpha: float, min_length: int) -> None:
+    sentences = list(range(0, 400, 10))
+    for beam in (1, 2, 5):
+        options = {
+            "start": torch.tensor([[2, 1]] * len(sentences)), "eos": [0, 3], "beam": beam, "n_best": beam,
+            "max_length": 10, "min_length": min_length, "length_penalty": alpha,
+        }  # fmt: skip
+        model = TableModel(7, 1, 2.0)
+        ours = best_first_search(model, TableModel.initial(sentences), **options)
+        theirs = beam_search(model, TableModel.initial(sentences), rules="allennlp", **options)
+        assert results_equal(ours, theirs)
+        assert ours.stats.model_rows <= theirs.stats.model_rows
 
 
 def test_a_certain_chain_costs_one_row_a_token() -> None:
@@ -356,6 +372,31 @@ def test_processors_see_the_whole_hypothesis() -> None:
         assert outcome.gap > NOISE
         check(found, b, outcome.hypotheses, 3)
     assert max(len(tokens) for tokens in seen) > 4
+
+
+class NoTokenTwice:
+    """A processor that keeps what it needs for every row, as the library's own do."""
+
+    def begin(self, beginning: Any) -> NoTokenTwice:
+        fresh = NoTokenTwice()
+        fresh.seen = beginning.prefix
+        return fresh
+
+    def __call__(self, log_probs: Tensor) -> Tensor:
+        return log_probs.scatter_(1, self.seen, NEVER)
+
+    def follow(self, rows: Tensor, tokens: Tensor) -> None:
+        self.seen = torch.cat((self.seen[rows], tokens[:, None]), 1)
+
+
+def test_a_processor_that_follows_rows_is_told_each_hypothesis() -> None:
+    start = torch.tensor([[2, 3], [3, 4], [5, 2]])
+    options: dict[str, Any] = {"start": start, "eos": 0, "beam": 3, "n_best": 3, "max_length": torch.tensor([5, 4, 5])}
+    found = best_first_search(TableModel(7, 5), TableModel.initial(3), processors=[NoTokenTwice()], **options)
+    plain = best_first_search(
+        TableModel(7, 5), TableModel.initial(3), processors=[lambda so_far, x: x.scatter(1, so_far, NEVER)], **options
+    )
+    assert results_equal(found, plain) and found.lengths.max() == 5
 
 
 def test_the_reference_backend_and_an_empty_batch() -> None:
