@@ -81,8 +81,10 @@ class Sentence:
     def next(self) -> Hypothesis | None:
         """The best hypothesis that the model has to continue; None: the n best are known."""
         while self.waiting:
-            length = min(self.waiting, key=lambda t: (self.waiting[t][0].cost, t))  # ties: the shorter, as it may lead
-            if self._settled(-self.waiting[length][0].cost):  # to a better one of the longer's length
+            # Ties, as where a token is certain: the longer, which is nearer the end. What comes of the shorter stands
+            # behind it in any beam, for the longer one's ancestor was taken before the shorter.
+            length = min(self.waiting, key=lambda t: (self.waiting[t][0].cost, -t))
+            if self._settled(-self.waiting[length][0].cost):
                 return None
             taken = self._take(length)
             if length == self.max_length:

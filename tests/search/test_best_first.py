@@ -203,6 +203,20 @@ def test_a_certain_chain_costs_one_row_a_token() -> None:
     assert float(found.scores) == pytest.approx(6 * math.log(0.9))
 
 
+def test_of_equals_the_longer_goes_on() -> None:
+    """Tokens 1 and 2 are both free: of 2**6 equals, the first of the last beam costs a row a token."""
+    logits = torch.tensor([NEVER, 0.0, 0.0])
+
+    class Free:
+        normalized = True
+
+        def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any]:
+            return logits.expand(len(tokens), 3), state
+
+    found = best_first_search(Free(), None, start=1, eos=0, beam=4, max_length=6, batch_size=1)
+    assert found.best(0) == [1] * 6 and found.stats.model_rows == 6
+
+
 def test_what_has_ended_must_hold_its_place_in_the_longer_beams() -> None:
     """The beams of K=2 are {1: 0.7, eos: 0.3}, then {1 1: 0.35, 1 2: 0.35}: the ended one is out, although it is the
     best of the queue when it is first looked at, for 0.35 falls to 0.175 at the next length."""
@@ -259,27 +273,41 @@ def test_rows_of_different_lengths_run_together_and_a_sentence_is_the_same_alone
         assert torch.equal(together.scores[b], result.scores[0])
 
 
-def test_a_growing_cache_and_a_shared_counter_see_rows_of_their_own_length_only() -> None:
-    model, lengths_apart = TableModel(6, 2, 2.0), set()
+def with_cache(length: Tensor, state: Tensor) -> tuple[int, Tensor]:
+    """(what the state says of the length so far, the next state): one column a token, whose rows are the sentences'."""
+    return state.shape[1], torch.cat((state, length[:, None]), 1)
 
-    def step(tokens: Tensor, state: dict[str, Any], memory: Any) -> tuple[Tensor, dict[str, Any]]:
-        cache = torch.cat((state["cache"], tokens[:, None]), 1)
-        state["position"] += 1  # in place: the search must have kept a copy
-        assert int(state["position"]) == state["count"] + 1 == cache.shape[1]
-        lengths_apart.add(cache.shape[1])
-        logits, code = model(tokens, state["code"], memory)
-        return logits, {"cache": cache, "position": state["position"], "count": state["count"] + 1, "code": code}
 
-    state = {
-        "cache": torch.empty((5, 0), dtype=torch.int64),
-        "position": torch.tensor(0),
-        "count": 0,
-        "code": TableModel.initial(SENTENCES),
-    }
-    found = best_first_search(step, state, **OPTIONS)
-    plain = best_first_search(TableModel(6, 2, 2.0), TableModel.initial(SENTENCES), **OPTIONS)
+def with_counter(length: Tensor, state: Tensor) -> tuple[int, Tensor]:
+    before = int(state)
+    return before, state.add_(1)  # in place: the search must have kept a copy
+
+
+def with_number(length: Tensor, state: int) -> tuple[int, int]:
+    return state, state + 1
+
+
+@pytest.mark.parametrize(
+    ("advance", "first"),
+    [(with_cache, torch.empty((5, 0), dtype=torch.int64)), (with_counter, torch.tensor(0)), (with_number, 0)],
+    ids=["growing_cache", "shared_counter", "number"],
+)
+def test_rows_stand_with_rows_of_their_own_length_where_the_state_tells_it(advance: Callable, first: Any) -> None:
+    model = MemoryModel(6, 3, 2)
+    memory = model.make_memory(5)
+
+    def step(tokens: Tensor, state: tuple, memory: Any) -> tuple[Tensor, tuple, Tensor]:
+        code, length, told = state
+        said, told = advance(length, told)
+        assert bool((length == said).all())
+        logits, code, attention = model(tokens, code, memory)
+        return logits, (code, length + 1, told), attention
+
+    state = (TableModel.initial(SENTENCES), torch.zeros(5, dtype=torch.int64), first)
+    found = best_first_search(step, state, memory=memory, **OPTIONS)
+    plain = best_first_search(model, TableModel.initial(SENTENCES), memory=memory, **OPTIONS)
     assert results_equal(found, plain) and found.stats.model_rows == plain.stats.model_rows
-    assert found.stats.steps > plain.stats.steps and len(lengths_apart) > 2
+    assert found.stats.steps > plain.stats.steps
 
 
 def test_values_that_rows_share_follow_the_call_that_made_them() -> None:
