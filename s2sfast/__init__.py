@@ -44,10 +44,11 @@ from s2sfast.search import (
     mbr,
     processors,
     rules,
+    stream,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
 
-_LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
+_LAZY = ("hf", "models", "nn", "plot")  # not needed to search; hf wants transformers, plot matplotlib
 
 
 def __getattr__(name: str) -> Any:
@@ -94,5 +95,6 @@ __all__ = [
     "processors",
     "reference",
     "rules",
+    "stream",
     "synchronize",
 ]

@@ -9,6 +9,7 @@ from s2sfast.search.exhaustive import exhaustive_search
 from s2sfast.search.mbr import mbr
 from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.result import BeamResult, SearchStats
+from s2sfast.search.stream import Chunk, stream
 from s2sfast.search.tree import BeamTree, Node
 from s2sfast.search.utilities import EditSimilarity, NgramF
 from s2sfast.search.view import LiveBeams
@@ -16,6 +17,7 @@ from s2sfast.search.view import LiveBeams
 __all__ = [
     "BeamResult",
     "BeamTree",
+    "Chunk",
     "CoveragePenalty",
     "EditSimilarity",
     "Ensemble",
@@ -32,4 +34,5 @@ __all__ = [
     "mbr",
     "processors",
     "rules",
+    "stream",
 ]
