@@ -30,7 +30,7 @@ test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
 	$(PY) -m tests.cuda.suite
 
 test-cuda: $(VENV)/.test $(VENV)/.built
-	$(PY) -m tests.cuda.suite
+	$(PY) -m tests.cuda.suite --all
 
 cuda-report: $(VENV)/.test $(VENV)/.built
 	$(PY) -m tests.sass

@@ -38,6 +38,7 @@ from s2sfast.search import (
     greedy_search,
     processors,
     rules,
+    stream,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
 
@@ -82,5 +83,6 @@ __all__ = [
     "processors",
     "reference",
     "rules",
+    "stream",
     "synchronize",
 ]

@@ -6,12 +6,14 @@ from s2sfast.search.coverage import CoveragePenalty
 from s2sfast.search.exhaustive import exhaustive_search
 from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.result import BeamResult, SearchStats
+from s2sfast.search.stream import Chunk, stream
 from s2sfast.search.tree import BeamTree, Node
 from s2sfast.search.view import LiveBeams
 
 __all__ = [
     "BeamResult",
     "BeamTree",
+    "Chunk",
     "CoveragePenalty",
     "LengthPenalty",
     "LiveBeams",
@@ -22,4 +24,5 @@ __all__ = [
     "greedy_search",
     "processors",
     "rules",
+    "stream",
 ]

@@ -54,6 +54,7 @@ class Arguments:
     coverage: CoveragePenalty | None = None
     ends: Callable[[Tensor], Tensor] | None = None
     on_step: Callable[[LiveBeams], None] | None = None
+    watched: bool = False  # somebody reads the loop's prefixes between its steps
     groups: int = 1  # so many neighbours in the batch are one sentence's: they leave together
     return_attention: bool = False
     return_tree: bool = False
@@ -61,7 +62,7 @@ class Arguments:
     @cached_property
     def reads_prefixes(self) -> bool:
         """Somebody wants to see the tokens of every row."""
-        asks = self.on_step is not None or self.ends is not None
+        asks = self.watched or self.on_step is not None or self.ends is not None
         return asks or any(reads_prefixes(processor) for processor in self.processors)
 
     @cached_property

@@ -109,18 +109,37 @@ def beam_search(
     >>> found.best(0), found.finished[0, 0].item()
     ([0, 0, 0, 0], False)
     """
-    name = "beam_search"
+    return beam_loop(
+        "beam_search", step, state, start=start, eos=eos, beam=beam, n_best=n_best, max_length=max_length,
+        min_length=min_length, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
+        state_dims=state_dims, length_penalty=length_penalty, coverage_penalty=coverage_penalty, pruning=pruning,
+        regularizer=regularizer, processors=processors, rules=rules, temperature=temperature,
+        return_attention=return_attention, return_tree=return_tree, on_step=on_step, ends=ends, backend=backend,
+    ).run()  # fmt: skip
+
+
+def beam_loop(
+    name: str,
+    step: Any,
+    state: Any,
+    *,
+    length_penalty: Any,
+    coverage_penalty: Any,
+    regularizer: Any,
+    rules: Any,
+    on_step: Any,
+    ends: Any,
+    **options: Any,
+) -> Loop:
+    """The loop of a beam search, ready to run; arguments as there, and fields of Arguments."""
     if regularizer is not None:
         raise ValueError(f"{name}: regularizer is not supported yet; expected None, got {regularizer!r}")
     arguments = check.prepare(
-        name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
-        state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
-        processors=processors, temperature=temperature, return_attention=return_attention, return_tree=return_tree,
-        beam=beam, n_best=n_best, penalty=as_penalty(length_penalty), rule=as_rule(rules), pruning=pruning,
-        ranking=ByLogProb(), coverage=as_coverage(coverage_penalty), ends=check.function_of(name, "ends", ends),
-        on_step=check.function_of(name, "on_step", on_step),
+        name, step, state, penalty=as_penalty(length_penalty), rule=as_rule(rules), ranking=ByLogProb(),
+        coverage=as_coverage(coverage_penalty), ends=check.function_of(name, "ends", ends),
+        on_step=check.function_of(name, "on_step", on_step), **options,
     )  # fmt: skip
-    return Loop(arguments).run()
+    return Loop(arguments)
 
 
 @torch.no_grad()

@@ -45,6 +45,21 @@ class History:
     def __len__(self) -> int:
         return sum(len(steps) for _, steps in self._closed)
 
+    def sequence(self, sentence: int, last: int, column: int, alive: Tensor | None) -> list[int]:
+        """The tokens of the sentence's candidate `column` of step `last`, from the first step on.
+
+        `alive`: the sentences of the steps since the last :meth:`close`.
+        """
+        steps = [(at, step) for at, steps in (*self._closed, (alive, self._open)) for step in steps]
+        tokens: list[int] = []
+        for at, step in reversed(steps[: last + 1]):
+            row = sentence if at is None else int((at == sentence).nonzero())
+            if tokens:  # `column` is a beam of this step's candidates
+                column = column if step.slots is None else int(step.slots[row, column])
+            tokens.append(int(step.tokens[row, column]))
+            column = int(step.parents[row, column])
+        return tokens[::-1]
+
     def candidates(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sums, parents and tokens, each (L, B, C); where a sentence was gone: -inf, 0, -1."""
         return (
