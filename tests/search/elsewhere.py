@@ -1,9 +1,9 @@
 """One sentence searched as other systems search it: lists, floats and loops, each oracle shaped like its system.
 
-Read in OpenNMT-py 3 (onmt/translate/beam_search.py, decode_strategy.py, penalties.py), CTranslate2 4.8 (src/decoding.cc),
-fairseq 0.12 (fairseq/sequence_generator.py, search.py) and AllenNLP 2.10 (allennlp/nn/beam_search.py). Where a
-vocabulary is so small that a step has fewer candidates than beams, those systems go on with candidates of probability
-zero; callers keep beam <= V - 1.
+Read in fairseq 0.12 (fairseq/sequence_generator.py, fairseq/search.py), OpenNMT-py 2 (onmt/translate/beam_search.py,
+decode_strategy.py, penalties.py), CTranslate2 4.8 (src/decoding.cc) and AllenNLP 2.10 (allennlp/nn/beam_search.py).
+Where the vocabulary is so small that a step has fewer candidates than beams, those systems go on with candidates of
+probability zero; callers keep beam <= V - 1.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ def ctranslate2(
         return [NEVER if young and token in eos else x for token, x in enumerate(model(history))]
 
     for step in range(max_length):
-        offered = candidates_of(
-            disabled, start, running, outcome, eos=eos, min_length=0, temperature=1.0, pruning=None
-        )
+        offered = candidates_of(disabled, start, running, outcome, eos=eos, min_length=0, temperature=1.0, pruning=None)
         found = decided(offered, outcome, 2 * beam)
         spare = [c for c in found[beam:] if c.token not in eos]
         slots: list[Running] = []
@@ -147,6 +145,10 @@ def ctranslate2(
                 break
         elif len(pool) >= wanted:
             break
+        if step < max_length - 1 and len(slots) < beam and len(found) == 2 * beam:
+            outcome.gap = (
+                0.0  # several eos filled the candidates: CTranslate2 goes on behind an end, which is not wanted
+            )
         running = slots
     return settled(pool, outcome, n_best)
 
