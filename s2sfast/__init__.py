@@ -42,7 +42,7 @@ from s2sfast.search import (
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
 
-_LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
+_LAZY = ("hf", "models", "nn", "plot")  # not needed to search; hf wants transformers, plot matplotlib
 
 
 def __getattr__(name: str) -> Any:

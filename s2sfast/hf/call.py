@@ -1,0 +1,58 @@
+"""The callable that generate() takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from s2sfast.search import beam_search as search
+from s2sfast.search import rules
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+
+TESTED = ("5.23", "5.24")
+"""The versions of transformers that the tests have run with."""
+
+
+@torch.no_grad()
+def beam_search(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    **model_kwargs: Any,
+) -> Any:
+    from s2sfast.hf.arguments import prepare
+    from s2sfast.hf.attention import switched
+    from s2sfast.hf.output import output
+    from s2sfast.hf.processors import as_processors
+    from s2sfast.hf.record import Record
+    from s2sfast.hf.step import Decoder
+
+    settings = prepare(model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs)
+    config = generation_config
+    record = Record(settings.prompt.shape[0], config.num_beams)
+    decoder = Decoder(settings, record)
+    processors = as_processors(logits_processor, decoder)
+    if settings.wants_scores:
+        processors.append(decoder.record_scores)
+    with switched(model):
+        found = search(
+            decoder,
+            decoder.state,
+            memory=decoder.memory,
+            start=settings.prompt,
+            eos=config._eos_token_tensor,
+            beam=config.num_beams,
+            n_best=config.num_return_sequences,
+            max_length=config.max_length - settings.prompt.shape[1],
+            length_penalty=config.length_penalty,
+            rules=rules.HF(early_stopping=config.early_stopping),
+            processors=processors,
+            return_attention=bool(config.return_dict_in_generate),
+        )
+    return output(settings, found, record)
