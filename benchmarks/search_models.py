@@ -1,4 +1,4 @@
-"""Random encoder-decoders of usual sizes, each twice: as transformers' module and as CTranslate2's model of the same weights.
+"""Random encoder-decoders of usual sizes, each twice: transformers' module, and CTranslate2's of the same weights.
 
 Weights are drawn wider than training starts them, so that the beams of a search differ; eos is kept out of reach by the
 searches themselves, so that every system decodes the same number of tokens.
@@ -60,8 +60,8 @@ def _marian(folder: Path) -> Twins:
     config = transformers.MarianConfig(
         vocab_size=V, d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
         decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048, activation_function="swish",
-        scale_embedding=True, pad_token_id=V - 1, eos_token_id=0, decoder_start_token_id=V - 1, forced_eos_token_id=None,
-        static_position_embeddings=True,
+        scale_embedding=True, pad_token_id=V - 1, eos_token_id=0, decoder_start_token_id=V - 1,
+        forced_eos_token_id=None, static_position_embeddings=True,
     )  # fmt: skip
     model = _spread(transformers.MarianMTModel(config))
     model.final_logits_bias[0, V - 1] = -torch.inf  # as in trained ones: the start is never generated

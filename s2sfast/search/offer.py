@@ -20,8 +20,8 @@ class Offers:
     def __init__(self, arguments: Arguments, model: Stepper, prefixes: Prefixes | None):
         a = self._a = arguments
         self._model = model
-        shared = a.prefix if prefixes is None else prefixes.tokens
-        self.trackers = begun(a.processors, Beginning(shared, a.eos, a.max_length), prefixes)
+        lengths = None if a.prefill is None else a.prefix_lengths
+        self.trackers = begun(a.processors, Beginning(a.shared_prefix, a.eos, a.max_length, lengths, a.late), prefixes)
 
     def prepare(self, logits: Tensor, young: bool | Tensor, last: bool | Tensor) -> tuple[Tensor, bool, Tensor | None]:
         """((R, V) logits, are they log-probabilities to be used as they are, a bias).
@@ -32,7 +32,7 @@ class Offers:
         if a.temperature != 1.0:
             logits = logits.to(_wide(logits)) / a.temperature
         if self.trackers:
-            logits = self._process(logits.clone() if a.normalized else _log_probs(logits))
+            logits = self._process(logits.clone() if a.normalized else log_softmax(logits))
         normalized = a.normalized or bool(self.trackers)
         return logits, normalized, self._bias(logits, young, last if a.rule.closes_with_eos else False)
 
@@ -75,7 +75,8 @@ class Offers:
         return ValueError(f"{where}: expected finite {what} or -inf; got a NaN or +inf for {at}")
 
 
-def _log_probs(logits: Tensor) -> Tensor:
+def log_softmax(logits: Tensor) -> Tensor:
+    """In float32, or float64 for such logits; a row of -inf stays one."""
     dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
     return torch.log_softmax(logits, dim=-1, dtype=_wide(logits)).masked_fill(dead, -math.inf)
 
