@@ -210,6 +210,12 @@ CASES = [
     Options(beam=3, n_best=2, patience=2.0, alpha=0.0),  # patience counts for nothing without a penalty
     Options(beam=3, n_best=3, eos=(EOS, OTHER)),
     Options(beam=2, n_best=2, eos=(EOS, OTHER), alpha=0.0, max_length=12),
+    # eos leaves the softmax, not only the ranking: the log-probabilities of the others grow
+    Options(beam=1, min_length=2),
+    Options(beam=3, n_best=3, min_length=1),
+    Options(beam=4, n_best=4, min_length=2, max_length=6),
+    Options(beam=3, n_best=2, min_length=2, beta=0.5),
+    Options(beam=2, n_best=4, patience=2.0),  # as many as it waits for
 ]
 
 
