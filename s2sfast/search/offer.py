@@ -35,6 +35,8 @@ class Offers:
         a = self._a
         if a.temperature != 1.0:
             logits = logits.to(_wide(logits)) / a.temperature
+        if a.rule.renormalizes and young is not False:
+            logits, young = self._without_eos(logits, sentences, young), False
         bias = self._bias(logits, young, last if a.rule.closes_with_eos else False)
         if not self._edits:
             return self._process(logits.clone() if a.normalized else log_softmax(logits)), True, bias
@@ -42,6 +44,11 @@ class Offers:
         if edited is not None:
             bias = edited if bias is None else bias + edited
         return logits, a.normalized, bias
+
+    def _without_eos(self, logits: Tensor, sentences: int, young: bool | Tensor) -> Tensor:
+        """The rest shares its probability."""
+        bias = self._bias(logits, young, False)
+        return logits if bias is None else (logits.view(sentences, -1, logits.shape[1]) + bias).view_as(logits)
 
     def _edit(self, logits: Tensor, sentences: int) -> tuple[Tensor, Tensor | None]:
         """(logits, the trackers' bias)."""
