@@ -20,8 +20,8 @@ class Offers:
     def __init__(self, arguments: Arguments, model: Stepper, prefixes: Prefixes | None):
         a = self._a = arguments
         self._model = model
-        shared = a.prefix if prefixes is None else prefixes.tokens
-        self.trackers = begun(a.processors, Beginning(shared, a.eos, a.max_length), prefixes)
+        lengths = None if a.prefill is None else a.prefix_lengths
+        self.trackers = begun(a.processors, Beginning(a.shared_prefix, a.eos, a.max_length, lengths, a.late), prefixes)
 
     def prepare(self, logits: Tensor, young: bool | Tensor, last: bool | Tensor) -> tuple[Tensor, bool, Tensor | None]:
         """((R, V) logits, are they log-probabilities to be used as they are, a bias).

@@ -21,10 +21,15 @@ class Beginning:
     """What a tracker may know of its search. Its rows are the B sentences at first."""
 
     prefix: Tensor
-    """(B, P) int64, the tokens fed before the first choice; with ragged prefixes, those that all sentences share."""
+    """(B, P) int64, the tokens fed before the first choice; with ragged prefixes, those that all sentences share, or
+    all of them where a prefill consumes them."""
     eos: tuple[int, ...]
     max_length: int | Tensor
     """How many tokens may be generated; (B,) where sentences differ."""
+    lengths: Tensor | None = None
+    """(B,) how many tokens of `prefix` count, where sentences differ: what follows is padding."""
+    late: Tensor | None = None
+    """(B,) how many more tokens of its prefix each sentence is fed, by `follow`, before it generates; None: none."""
 
 
 class Tracker(Protocol):
@@ -46,11 +51,13 @@ class Processor(Protocol):
 class _OnPrefixes:
     """A callable of tokens and log-probabilities, as a tracker."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], prefixes: Prefixes):
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], prefixes: Prefixes, copies: bool):
         self._function, self._prefixes = function, prefixes
+        self._copies = copies  # a tracker comes later, and may write into what the user's function still holds
 
     def __call__(self, log_probs: Tensor) -> Tensor:
-        return self._function(self._prefixes.tokens, log_probs)
+        result = self._function(self._prefixes.tokens, log_probs)
+        return result.clone() if self._copies and isinstance(result, Tensor) else result
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         pass
@@ -65,10 +72,11 @@ def begun(
 ) -> list[Tracker]:
     """The trackers of one search."""
     trackers: list[Tracker] = []
-    for processor in processors:
+    for number, processor in enumerate(processors):
         if reads_prefixes(processor):
             assert prefixes is not None and callable(processor)
-            trackers.append(_OnPrefixes(processor, prefixes))
+            copies = not all(map(reads_prefixes, processors[number + 1 :]))
+            trackers.append(_OnPrefixes(processor, prefixes, copies))
         else:
             trackers.append(processor.begin(beginning))  # type: ignore[union-attr]
     return trackers
