@@ -201,7 +201,7 @@ class _Search:
         a = self.a
         offers = self._told(batch, logits) if a.processors else Offers(a, self.model, None)
         young = torch.tensor([h.length < a.min_length for _, h in batch], device=a.device)
-        logits, normalized, bias = offers.prepare(logits, young if a.min_length else False, False)
+        logits, normalized, bias = offers.prepare(logits, len(batch), young if a.min_length else False, False)
         before = torch.tensor([[h.score] for _, h in batch], device=a.device)
         return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, self.stats.steps - 1)
 
