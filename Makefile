@@ -10,12 +10,13 @@ CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
-.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench lint format clean speech
+.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench bench-search lint format speech clean
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
 	@echo "make test      the whole test suite"
 	@echo "make test-cuda the CUDA half of it: kernels run on the CPU, and on a GPU if there is one"
 	@echo "make bench     benchmarks against the rivals, results in benchmarks/results, docs/benchmarks.md"
+	@echo "make bench-search  searches against transformers and CTranslate2, beam sizes, pruning rules"
 	@echo "make lint      ruff, mypy, clang-format, generated docs up to date"
 	@echo "make sanitize  native tests under the address and undefined-behaviour sanitizers"
 	@echo "make cuda-report   registers, loads in flight, occupancy of every CUDA kernel; make cuda-mutants"
@@ -32,7 +33,7 @@ test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
 	$(PY) -m tests.cuda.suite
 
 test-cuda: $(VENV)/.test $(VENV)/.built
-	$(PY) -m tests.cuda.suite
+	$(PY) -m tests.cuda.suite --all
 
 cuda-report: $(VENV)/.test $(VENV)/.built
 	$(PY) -m tests.sass
@@ -59,7 +60,12 @@ bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
 	$(PY) -m pytest benchmarks -q --kind ntm --benchmark-json benchmarks/results/ntm.json
 	$(PY) -m benchmarks.bandwidth
 	$(PY) -m benchmarks.empty_op
+	$(PY) -m benchmarks.report
+
+bench-search: $(VENV)/.bench $(VENV)/.demo $(VENV)/.built
 	$(PY) -m benchmarks.search_overhead
+	$(PY) -m benchmarks.search_quality
+	$(PY) -m benchmarks.search_rivals
 	$(PY) -m benchmarks.report
 
 lint: $(VENV)/.lint $(VENV)/.base

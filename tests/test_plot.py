@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from s2sfast import plot
+from s2sfast.search import Node
 
 WEIGHTS = torch.tensor([[0.9, 0.1, 0.0], [0.25, 0.7, 0.05]])
 SOURCE, TARGET = ["ein", "Haus", "<&>"], ["a", "house"]
@@ -85,3 +86,13 @@ def test_what_is_no_attention_is_refused(weights, message):
 def test_numbers_that_nobody_could_read_are_refused():
     with pytest.raises(ValueError, match="at most 400 cells"):
         plot.attention(torch.zeros(30, 30), ["s"] * 30, ["t"] * 30, numbers=True)
+
+
+def test_a_pruned_branch_says_which_rule_cut_it(tmp_path):
+    nodes = [
+        Node(0, -1, 0, 0, -0.5, "finished"),
+        Node(1, -1, 0, 1, -1.0, "pruned", "relative_local"),
+        Node(2, -1, 0, 2, -2.0, "outranked"),
+    ]
+    plot.beam_tree(nodes, "abc", tmp_path / "tree.svg")
+    assert (tmp_path / "tree.svg").read_text().count("relative_local") == 1

@@ -39,7 +39,8 @@ def beam_tree(
     """Draws the tree that a beam search built for one sentence: time runs to the right, better siblings stand higher.
 
     The best hypothesis is a thick orange line; other running beams are blue; finished hypotheses end in a green square
-    with their log-probability; what the search looked at and dropped is grey, with a cross where a pruning rule cut it.
+    with their log-probability; what the search looked at and dropped is grey, with a cross and the
+    rule's name where a pruning rule cut it.
 
     Args:
         nodes_or_tree: ``result.tree`` of ``beam_search(..., return_tree=True)``, or the nodes of one sentence.
@@ -116,11 +117,11 @@ def _lay_out(nodes: list[Node], best_path: Sequence[int]) -> _Layout:
 
 
 def _steps_of_line(node: Node, children: Mapping[int, list[Node]]) -> range:
-    """The steps taken up by a node and the first descendants on its row; a score needs room behind its node."""
+    """The steps taken up by a node and the first descendants on its row; scores and rules need room behind theirs."""
     last = node
     while below := children.get(last.index):
         last = below[0]
-    return range(node.step, last.step + (2 if last.fate == "finished" else 1))
+    return range(node.step, last.step + (2 if last.fate in ("finished", "pruned") else 1))
 
 
 def _most_probable(nodes: list[Node]) -> list[int]:
@@ -167,6 +168,7 @@ def _draw_node(axes: Axes, node: Node, layout: _Layout, label: str, style: _Styl
         axes.text(x + 0.34, y, f"{node.score:.2f}", fontsize=7, color=style.colour, **text)
     elif node.fate == "pruned":
         axes.plot([x - 0.36], [y], marker="x", markersize=4, color=style.text, zorder=style.order)
+        axes.text(x + 0.34, y, node.rule or "", fontsize=6, color=style.text, **text)
 
 
 class _Style(NamedTuple):
@@ -200,7 +202,7 @@ def _draw_legend(figure: Figure, layout: _Layout) -> None:
         "kept": Line2D([], [], color=_RUNNING, linewidth=1.2, label="running beam"),
         "finished": Line2D([], [], color=_FINISHED, marker="s", fillstyle="none", label="finished, log-probability"),
         "outranked": Line2D([], [], color=_OUTRANKED, linewidth=0.8, label="outranked (the most probable)"),
-        "pruned": Line2D([], [], color=_PRUNED, linestyle="dashed", marker="x", label="pruned (the most probable)"),
+        "pruned": Line2D([], [], color=_PRUNED, linestyle="dashed", marker="x", label="pruned, by which rule"),
     }
     fates = {"best"} | {node.fate for node in layout.nodes}
     handles = [entry for fate, entry in entries.items() if fate in fates]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import numbers
-import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from s2sfast import ops, reference
 from s2sfast.search import state as trees
+from s2sfast.search.checks import integer
+from s2sfast.search.coverage import CoveragePenalty
 from s2sfast.search.penalties import Penalty
+from s2sfast.search.processors.base import Processor, reads_prefixes
 from s2sfast.search.rules import Rule
 from s2sfast.types import Pruning
+
+if TYPE_CHECKING:
+    from s2sfast.search.ranking import Ranking
+    from s2sfast.search.view import LiveBeams
 
 
 @dataclass
@@ -25,6 +32,7 @@ class Arguments:
     name: str
     step: Callable
     prefill: Callable | None
+    normalized: bool  # the step's log-probabilities are used as they are
     state: Any
     state_dims: Any
     memory: Any
@@ -38,12 +46,44 @@ class Arguments:
     penalty: Penalty
     rule: Rule
     pruning: Pruning | None
-    processors: tuple[Callable, ...]
+    processors: tuple[Callable | Processor, ...]
     temperature: float
-    return_attention: bool
-    return_tree: bool
     topk: Callable
     backtrace: Callable
+    ranking: Ranking
+    coverage: CoveragePenalty | None = None
+    ends: Callable[[Tensor], Tensor] | None = None
+    on_step: Callable[[LiveBeams], None] | None = None
+    watched: bool = False  # somebody reads the loop's prefixes between its steps
+    groups: int = 1  # so many neighbours in the batch are one sentence's: they leave together
+    return_attention: bool = False
+    return_tree: bool = False
+
+    @cached_property
+    def reads_prefixes(self) -> bool:
+        """Somebody wants to see the tokens of every row."""
+        asks = self.watched or self.on_step is not None or self.ends is not None
+        return asks or any(reads_prefixes(processor) for processor in self.processors)
+
+    @cached_property
+    def shared_prefix(self) -> Tensor:
+        """(B, p) the tokens that all sentences are fed before the first choice; all of them with a prefill."""
+        if self.prefix_lengths is None or self.prefill is not None:
+            return self.prefix
+        return self.prefix[:, : int(self.prefix_lengths.min())]
+
+    def pruning_at(self, step: int) -> Pruning | None:
+        """With what the rule allows one beam, from the second step on."""
+        most = self.rule.per_beam(self.beam) if step else None
+        if most is None:
+            return self.pruning
+        pruning = self.pruning or Pruning()
+        return replace(pruning, max_per_beam=min(most, pruning.max_per_beam or most))
+
+    def narrows(self, vocabulary: int, candidates: int) -> bool:
+        """Whether beams may be empty in all sentences."""
+        full = self.rule.candidates(self.beam, len(self.eos)) > self.beam and not self.rule.stays
+        return not full or self.pruning is not None or self.late is not None or vocabulary < candidates
 
     @property
     def late(self) -> Tensor | None:
@@ -54,7 +94,7 @@ class Arguments:
 
     def is_eos(self, tokens: Tensor) -> Tensor:
         """bool, as tokens."""
-        if len(self.eos) == 1:
+        if len(self.eos) == 1:  # isin takes several times as long
             return tokens == self.eos[0]
         return torch.isin(tokens, torch.tensor(self.eos, device=tokens.device))
 
@@ -65,17 +105,6 @@ class Arguments:
     @property
     def device(self) -> torch.device:
         return self.prefix.device
-
-
-def integer(name: str, what: str, value: Any, least: int = 1) -> int:
-    """The integer, of whatever integer type (numpy's, a 0-d tensor)."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least:
-        raise ValueError(f"{name}: expected {what} to be an integer >= {least}; got {value!r}")
-    return number
 
 
 def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
@@ -161,10 +190,17 @@ def as_tensor(name: str, what: str, value: Any) -> Any:
         ) from None
 
 
-def processor_list(name: str, processors: Any) -> tuple[Callable, ...]:
-    if not isinstance(processors, Iterable) or callable(processors) or not all(callable(p) for p in processors):
+def processor_list(name: str, processors: Any) -> tuple[Callable | Processor, ...]:
+    several = isinstance(processors, (list, tuple)) or (isinstance(processors, Iterable) and not callable(processors))
+    if not several or not all(callable(p) or hasattr(p, "begin") for p in processors):
         raise ValueError(f"{name}: expected processors to be a sequence of callables; got {processors!r}")
     return tuple(processors)
+
+
+def function_of(name: str, what: str, function: Any) -> Callable | None:
+    if function is not None and not callable(function):
+        raise ValueError(f"{name}: expected {what} to be callable or None; got {function!r}")
+    return function
 
 
 def temperature_of(name: str, temperature: Any) -> float:
@@ -223,15 +259,18 @@ def prepare(
         raise ValueError(f"{name}: {error}") from error
     device = trees.device_of(state, memory, start)
     prefix, lengths = prefixes(name, start, prefix_lengths, batch, device)
-    if lengths is not None and prefill is not None and processors:
-        raise ValueError(
-            f"{name}: processors cannot see ragged prefixes that a prefill consumed; expected prefix_lengths to agree"
-        )
-    return Arguments(
-        name=name, step=function, prefill=prefill, state=state, state_dims=state_dims, memory=memory, prefix=prefix,
-        prefix_lengths=lengths, eos=eos_ids(name, eos), beam=integer(name, "beam", beam),
+    arguments = Arguments(
+        name=name, step=function, prefill=prefill,
+        normalized=bool(getattr(step, "normalized", False)), state=state, state_dims=state_dims, memory=memory,
+        prefix=prefix, prefix_lengths=lengths, eos=eos_ids(name, eos), beam=integer(name, "beam", beam),
         n_best=integer(name, "n_best", n_best), max_length=max_lengths(name, max_length, batch, device),
         min_length=integer(name, "min_length", min_length, 0), pruning=pruning_of(name, pruning),
         processors=processor_list(name, processors), temperature=temperature_of(name, temperature),
         topk=library.beam_topk, backtrace=library.backtrace, **others,
     )  # fmt: skip
+    if lengths is not None and prefill is not None and arguments.reads_prefixes:
+        raise ValueError(
+            f"{name}: processors, ends and on_step cannot see ragged prefixes that a prefill consumed; "
+            "expected prefix_lengths to agree"
+        )
+    return arguments

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from s2sfast.search import arguments as check
+from s2sfast.search.coverage import CoveragePenalty, as_coverage
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
+from s2sfast.search.processors.base import Processor
+from s2sfast.search.ranking import ByLogProb
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Greedy, Rule, as_rule
+from s2sfast.search.view import LiveBeams
 from s2sfast.types import Pruning
 
 
@@ -32,15 +36,16 @@ def beam_search(
     prefix_lengths: Tensor | None = None,
     state_dims: Any = 0,
     length_penalty: float | LengthPenalty | Penalty = 1.0,
-    coverage_penalty: None = None,
+    coverage_penalty: CoveragePenalty | None = None,
     pruning: Pruning | None = None,
     regularizer: None = None,
-    processors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    processors: Sequence[Callable[[Tensor, Tensor], Tensor] | Processor] = (),
     rules: str | Rule = "hf",
     temperature: float = 1.0,
     return_attention: bool = False,
     return_tree: bool = False,
-    on_step: None = None,
+    on_step: Callable[[LiveBeams], None] | None = None,
+    ends: Callable[[Tensor], Tensor] | None = None,
     backend: Literal["fast", "reference"] = "fast",
 ) -> BeamResult:
     """Finds the n best sequences of each of B sentences, K beams wide.
@@ -69,16 +74,23 @@ def beam_search(
         state_dims: the dimension of the rows: an int, or ints in a prefix of the state's structure.
         length_penalty: hypotheses are ranked by log_prob / length**length_penalty, length being the generated tokens,
             eos included (0: none); or a :class:`s2sfast.LengthPenalty`, or a callable ``(log_prob, length) -> score``.
+        coverage_penalty: a :class:`s2sfast.CoveragePenalty`, added to the score of finished hypotheses; needs a step
+            that returns attention.
         pruning: drops candidates before they are ranked, see :class:`s2sfast.Pruning`.
         processors: callables ``(tokens_so_far (R, t), log_probs (R, V)) -> log_probs``, applied in turn after the
-            log-softmax and not renormalised; tokens_so_far begins with the prefix.
-        rules: whose candidates, stopping and counting: "hf" (transformers) or "exact", or an object of
-            :mod:`s2sfast.search.rules` such as ``rules.HF(early_stopping=True)``.
+            log-softmax and not renormalised; tokens_so_far begins with the prefix. Those of
+            :mod:`s2sfast.processors` need no tokens_so_far.
+        rules: whose candidates, stopping and counting: "hf" (transformers), "fairseq", "opennmt", "ctranslate2",
+            "allennlp" or "exact"; or an object of :mod:`s2sfast.rules` such as ``rules.HF(early_stopping=True)``.
         temperature: divides the logits before the log-softmax.
         return_attention: keep what the step returned as attention, along each hypothesis.
         return_tree: keep every candidate, for :func:`s2sfast.plot.beam_tree`.
+        on_step: called after every step that chooses tokens with the :class:`s2sfast.LiveBeams` that run on;
+            ``beams.stop(sentence)`` ends a sentence there, its running hypotheses flagged unfinished.
+        ends: ``(tokens (N, t)) -> bool (N,)``, asked of every ranked candidate with its prefix: where it says yes, the
+            candidate ends as with eos.
         backend: "reference" runs the same loop on :mod:`s2sfast.reference`.
-        coverage_penalty, regularizer, on_step: not supported yet; anything but None is an error.
+        regularizer: not supported yet; anything but None is an error.
 
     Returns:
         :class:`s2sfast.BeamResult`.
@@ -97,17 +109,37 @@ def beam_search(
     >>> found.best(0), found.finished[0, 0].item()
     ([0, 0, 0, 0], False)
     """
-    name = "beam_search"
-    for option, value in {"coverage_penalty": coverage_penalty, "regularizer": regularizer, "on_step": on_step}.items():
-        if value is not None:
-            raise ValueError(f"{name}: {option} is not supported yet; expected None, got {value!r}")
+    return beam_loop(
+        "beam_search", step, state, start=start, eos=eos, beam=beam, n_best=n_best, max_length=max_length,
+        min_length=min_length, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
+        state_dims=state_dims, length_penalty=length_penalty, coverage_penalty=coverage_penalty, pruning=pruning,
+        regularizer=regularizer, processors=processors, rules=rules, temperature=temperature,
+        return_attention=return_attention, return_tree=return_tree, on_step=on_step, ends=ends, backend=backend,
+    ).run()  # fmt: skip
+
+
+def beam_loop(
+    name: str,
+    step: Any,
+    state: Any,
+    *,
+    length_penalty: Any,
+    coverage_penalty: Any,
+    regularizer: Any,
+    rules: Any,
+    on_step: Any,
+    ends: Any,
+    **options: Any,
+) -> Loop:
+    """The loop of a beam search, ready to run; arguments as there, and fields of Arguments."""
+    if regularizer is not None:
+        raise ValueError(f"{name}: regularizer is not supported yet; expected None, got {regularizer!r}")
     arguments = check.prepare(
-        name, step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
-        state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
-        processors=processors, temperature=temperature, return_attention=return_attention, return_tree=return_tree,
-        beam=beam, n_best=n_best, penalty=as_penalty(length_penalty), rule=as_rule(rules), pruning=pruning,
+        name, step, state, penalty=as_penalty(length_penalty), rule=as_rule(rules), ranking=ByLogProb(),
+        coverage=as_coverage(coverage_penalty), ends=check.function_of(name, "ends", ends),
+        on_step=check.function_of(name, "on_step", on_step), **options,
     )  # fmt: skip
-    return Loop(arguments).run()
+    return Loop(arguments)
 
 
 @torch.no_grad()
@@ -141,6 +173,6 @@ def greedy_search(
         "greedy_search", step, state, start=start, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
         state_dims=state_dims, backend=backend, max_length=max_length, eos=eos, min_length=min_length,
         processors=processors, temperature=temperature, return_attention=return_attention, return_tree=False,
-        beam=1, n_best=1, penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None,
+        beam=1, n_best=1, penalty=LengthPenalty(alpha=0.0), rule=Greedy(), pruning=None, ranking=ByLogProb(),
     )  # fmt: skip
     return Loop(arguments).run()

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from s2sfast.search import arguments as check
 from s2sfast.search import state as trees
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
+from s2sfast.search.ranking import ByLogProb
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Exact
 from s2sfast.search.stepper import Stepper
@@ -47,7 +48,7 @@ def exhaustive_search(
         "exhaustive_search", step, state, start=start, eos=eos, max_length=max_length, min_length=min_length,
         memory=memory, batch_size=batch_size, prefix_lengths=None, state_dims=state_dims, processors=(),
         temperature=temperature, beam=1, n_best=n_best, pruning=None, backend="reference",
-        penalty=as_penalty(length_penalty), rule=Exact(), return_attention=False, return_tree=False,
+        penalty=as_penalty(length_penalty), rule=Exact(), ranking=ByLogProb(),
     )  # fmt: skip
     if isinstance(a.max_length, Tensor):
         raise ValueError("exhaustive_search: expected one max_length for all sentences; got a tensor")

@@ -15,14 +15,16 @@ from torch import Tensor
 class Step(NamedTuple):
     """What one step leaves behind. S sentences alive, C candidates, K beams."""
 
-    scores: Tensor
-    """(S, C) as (S, C) parents and tokens: the ranked candidates."""
+    sums: Tensor
+    """(S, C) log-probabilities of the ranked candidates, as (S, C) parents and tokens; -inf: none."""
     parents: Tensor
     tokens: Tensor
     slots: Tensor | None
     """(S, K) the candidate in each beam slot; None: the first K."""
     attention: Tensor | None
     """(S, W, T) of the rows that the model ran."""
+    ends: Tensor | None = None
+    """(S, C) bool, which candidates end; None: those whose token is eos."""
 
 
 class History:
@@ -43,10 +45,25 @@ class History:
     def __len__(self) -> int:
         return sum(len(steps) for _, steps in self._closed)
 
+    def sequence(self, sentence: int, last: int, column: int, alive: Tensor | None) -> list[int]:
+        """The tokens of the sentence's candidate `column` of step `last`, from the first step on.
+
+        `alive`: the sentences of the steps since the last :meth:`close`.
+        """
+        steps = [(at, step) for at, steps in (*self._closed, (alive, self._open)) for step in steps]
+        tokens: list[int] = []
+        for at, step in reversed(steps[: last + 1]):
+            row = sentence if at is None else int((at == sentence).nonzero())
+            if tokens:  # `column` is a beam of this step's candidates
+                column = column if step.slots is None else int(step.slots[row, column])
+            tokens.append(int(step.tokens[row, column]))
+            column = int(step.parents[row, column])
+        return tokens[::-1]
+
     def candidates(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, parents and tokens, each (L, B, C); where a sentence was gone: -inf, 0, -1."""
+        """Sums, parents and tokens, each (L, B, C); where a sentence was gone: -inf, 0, -1."""
         return (
-            self._laid_out([(at, [s.scores for s in steps]) for at, steps in self._closed], batch, -torch.inf),
+            self._laid_out([(at, [s.sums for s in steps]) for at, steps in self._closed], batch, -torch.inf),
             self._laid_out([(at, [s.parents for s in steps]) for at, steps in self._closed], batch, 0),
             self._laid_out([(at, [s.tokens for s in steps]) for at, steps in self._closed], batch, -1),
         )
@@ -57,7 +74,7 @@ class History:
             return None
         first = torch.arange(beams, device=device)
         parts = [
-            (at, [first.expand(s.scores.shape[0], beams) if s.slots is None else s.slots for s in steps])
+            (at, [first.expand(s.sums.shape[0], beams) if s.slots is None else s.slots for s in steps])
             for at, steps in self._closed
         ]
         return self._laid_out(parts, batch, 0)
@@ -66,6 +83,12 @@ class History:
         """(L, B, K, T), zero where a step ran fewer rows."""
         return self._laid_out(
             [(at, [s.attention for s in steps if s.attention is not None]) for at, steps in self._closed], batch, 0.0
+        )
+
+    def ends(self, batch: int) -> Tensor:
+        """(L, B, C) bool."""
+        return self._laid_out(
+            [(at, [s.ends for s in steps if s.ends is not None]) for at, steps in self._closed], batch, False
         )
 
     @staticmethod

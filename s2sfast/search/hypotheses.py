@@ -7,32 +7,57 @@ from torch import Tensor
 
 
 class Hypotheses:
-    """N places per sentence, sorted by score, best first; of equal scores the earlier found stands first.
+    """N places per sentence, best first; of equal ones the earlier found stands first.
 
     A hypothesis is a candidate of some step: its code is step * C + column, where C candidates are ranked each step.
     The rest is looked up in the history at the end.
     """
 
-    def __init__(self, sentences: int, places: int, candidates: int, device: torch.device):
-        self.scores = torch.full(
-            (sentences, places), -torch.inf, dtype=torch.float32, device=device
-        )  # -inf: a free place
-        self.codes = torch.zeros((sentences, places), dtype=torch.int64, device=device)
+    def __init__(self, sentences: int, places: int, candidates: int, device: torch.device, compete: bool):
+        shape = (sentences, places)
+        self.ranks = torch.full(shape, -torch.inf, dtype=torch.float32, device=device)  # -inf: a free place
+        self.codes = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.scores = self.ranks.clone() if compete else None  # None: they are the ranks
+        self.found = torch.zeros(sentences, dtype=torch.int64, device=device)
+        self.led = torch.zeros(sentences, dtype=torch.bool, device=device)
         self._columns = torch.arange(candidates, device=device)
 
-    def add(self, rows: Tensor | None, scores: Tensor, step: int) -> None:
-        """Merges the candidates of a step (S, C), in the order of their rank, into the places of `rows` (None: all).
+    def add(self, rows: Tensor | None, finishing: Tensor, ranks: Tensor, scores: Tensor, step: int) -> None:
+        """Merges those candidates of a step (S, C) that `finishing` names into the places of `rows` (None: all).
 
-        A score of -inf is no hypothesis.
+        They stand in the order of their rank; a rank of -inf is no hypothesis.
         """
-        old_scores = self.scores if rows is None else self.scores.index_select(0, rows)
-        old_codes = self.codes if rows is None else self.codes.index_select(0, rows)
-        codes = (self._columns + step * len(self._columns)).expand_as(scores)
-        ranked, order = torch.cat((old_scores, scores), 1).sort(dim=1, descending=True, stable=True)
-        places = self.scores.shape[1]
-        best, kept = ranked[:, :places], torch.cat((old_codes, codes), 1).gather(1, order[:, :places])
-        if rows is None:
-            self.scores, self.codes = best, kept
-        else:
-            self.scores.index_copy_(0, rows, best)
-            self.codes.index_copy_(0, rows, kept)
+        finishing = finishing & (ranks > -torch.inf)
+        every = slice(None) if rows is None else rows
+        self.found[every] += finishing.sum(1)
+        self.led[every] |= finishing[:, 0]
+        places = self.ranks.shape[1]
+        ranked = torch.cat((self.ranks[every], ranks.where(finishing, -torch.inf)), 1)
+        ranked, order = ranked.sort(dim=1, descending=True, stable=True)
+        order = order[:, :places]
+        codes = (self._columns + step * len(self._columns)).expand_as(ranks)
+        self.ranks[every] = ranked[:, :places]
+        self.codes[every] = torch.cat((self.codes[every], codes), 1).gather(1, order)
+        if self.scores is not None:
+            self.scores[every] = torch.cat((self.scores[every], scores), 1).gather(1, order)
+
+    def compete(self, rows: Tensor | None, ranks: Tensor, beam: int) -> Tensor:
+        """(S, C) bool: which candidates are among the `beam` best of candidates and hypotheses; the others go.
+
+        Of equals, a hypothesis stands before a candidate.
+        """
+        every = slice(None) if rows is None else rows
+        kept = self.ranks[every]  # (S, N)
+        before = (kept[:, :, None] >= ranks[:, None, :]).sum(1) + self._columns
+        behind = (ranks[:, None, :] > kept[:, :, None]).sum(2) + torch.arange(kept.shape[1], device=kept.device)
+        self.ranks[every] = kept.masked_fill(behind >= beam, -torch.inf)
+        return (before < beam) & (ranks > -torch.inf)
+
+    def best(self, n: int) -> tuple[Tensor, Tensor]:
+        """(scores, codes), each (B, n), best first; -inf where there is none."""
+        if self.scores is None:
+            return self.ranks[:, :n], self.codes[:, :n]
+        scores, order = self.scores.masked_fill(self.ranks == -torch.inf, -torch.inf).sort(
+            dim=1, descending=True, stable=True
+        )
+        return scores[:, :n], self.codes.gather(1, order[:, :n])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,15 +12,20 @@ from torch import Tensor
 from s2sfast.faults import raise_arrived
 from s2sfast.search import state as trees
 from s2sfast.search.arguments import Arguments
+from s2sfast.search.candidates import Candidates
+from s2sfast.search.coverage import Coverage
 from s2sfast.search.history import History, Step
 from s2sfast.search.hypotheses import Hypotheses
+from s2sfast.search.offer import Offers
 from s2sfast.search.outcome import outcome
 from s2sfast.search.penalties import Length
+from s2sfast.search.prefixes import Prefixes
+from s2sfast.search.ranking import Follower, Offer
 from s2sfast.search.result import BeamResult, SearchStats
-from s2sfast.search.rules import Progress
+from s2sfast.search.rules import Progress, Ranked
 from s2sfast.search.stepper import Stepper
 from s2sfast.search.tree import BeamTree, TreeStep, tree_step
-from s2sfast.types import BeamCandidates
+from s2sfast.search.view import LiveBeams
 
 
 class Loop:
@@ -30,32 +37,46 @@ class Loop:
         self.alive: Tensor | None = None  # (S,) which sentences of the batch; None: all
         self.S, self.W = a.batch, 1
         self.scores = torch.zeros((a.batch, 1), dtype=torch.float32, device=a.device)
+        self.log_probs = self.scores  # the very same where they rank
         self.C = a.rule.candidates(a.beam, len(a.eos))
-        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), self.C, a.device)
+        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), self.C, a.device, a.rule.stays)
         self.history = History()
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
+        self.ranking = a.ranking.begin(a)
+        self.prefixes = Prefixes(a.shared_prefix) if a.reads_prefixes else None
+        self.offers = Offers(a, self.model, self.prefixes)
+        self.coverage = None if a.coverage is None else Coverage(a.coverage)
+        kept = (self.ranking, *self.offers.trackers, self.coverage, self.prefixes)
+        self.followers: list[Follower] = [follower for follower in kept if follower is not None]
         self.tree: list[TreeStep] = []
-        self.ranked = (self.scores[:, :, None], self.scores)  # (logits (S, W, V), scores (S, W)) of the present step
-        self.unpruned = BeamCandidates(self.scores, a.prefix, a.prefix)  # of the present step, for the tree
         self.t = 0  # steps that chose a token
-        self.some_full = False  # some sentence has all the hypotheses it keeps: the stopping rule is worth asking
-        self.rows_base: Tensor | None = None
-        self.rows_key = (0, 0)
-        self.forced_tokens = a.prefix[:, :0]  # (B, F) of longer prefixes, still to be fed
+        self.asked = False  # some sentence has hypotheses enough: the stopping rule is worth asking
+        self.forced_tokens = a.prefix[:, a.shared_prefix.shape[1] :]  # (B, F) of longer prefixes, still to be fed
         self.late = a.late  # (S,) how many of them each sentence has
         self.tokens = a.prefix[:, 0]
-        self.so_far = a.prefix
 
     # --- from beginning to end -------------------------------------------------------------------
 
     def run(self) -> BeamResult:
+        for _ in self.steps():
+            pass
+        return self.result()
+
+    def steps(self) -> Iterator[None]:
+        """Takes one step that chooses tokens, each time."""
         raise_arrived()  # of calls before this search: they are not its own
         if self.S:
             self._advance(*self._feed_prefix())
+            yield
         while self.S:
             self._advance(*self._step())
-        return self._result()
+            yield
+
+    def result(self) -> BeamResult:
+        result = outcome(self.a, self.hypotheses, self.history, self.stats)
+        result.tree = BeamTree(self.tree) if self.a.return_tree else None
+        return result
 
     def _feed_prefix(self) -> tuple[Tensor, Tensor | None]:
         """Feeds what all sentences share of their prefixes and returns the logits that follow it."""
@@ -66,15 +87,9 @@ class Loop:
                 lengths = torch.full((self.S,), a.prefix.shape[1], device=a.device)
             logits, self.state, attention = self.model.prefill(lengths)
             return logits, attention
-        shared = a.prefix.shape[1]
-        if a.prefix_lengths is not None:
-            shared = int(a.prefix_lengths.min())
-            self.forced_tokens = a.prefix[:, shared:]
-            self.so_far = a.prefix[:, :shared]
-        for i in range(shared - 1):
-            self.tokens = a.prefix[:, i]
-            self._step()
-        self.tokens = a.prefix[:, shared - 1]
+        *early, self.tokens = a.shared_prefix.unbind(1)
+        for tokens in early:
+            _, self.state, _ = self.model.step(tokens, self.state, self.memory)
         return self._step()
 
     def _step(self) -> tuple[Tensor, Tensor | None]:
@@ -88,85 +103,71 @@ class Loop:
         forced = self.late > self.t if self.late is not None else None  # (S,)
         if forced is not None and not forced.any():
             forced = None
-        found = self._rank(logits, forced)
-        ends = a.is_eos(found.tokens)
+        if self.coverage is not None:
+            assert attention is not None
+            self.coverage.spend(attention)
+        last, length = self._lengths()
+        offer = self._offer(logits, forced, last)
+        found = self._rank(offer)
         if forced is not None:
             found = self._force(found, forced)
-            ends &= ~forced[:, None]
-        last, length = self._lengths()
+        ends = self._ends(found, forced)
         is_last = last if isinstance(last, bool) else bool(last.any())
-        some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos neither counts nor takes a beam
-        self._raise_late()  # the line above has waited for the device
+        some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos counts nowhere
+        self._raise_late(offer)  # the line above has waited for the device
+        ranked = found
+        if a.rule.stays and self.asked:
+            found = found.without(~self.hypotheses.compete(self.alive, found.scores, a.beam))
         finishing = self._finish(found, ends, last, length) if some_end or is_last else None
         slots = self._slots(ends) if some_end else None
         running = self._running(found, ends, slots)
-        self._remember(found, running, slots, finishing, attention)
+        self._remember(offer, ranked, ends, running, slots, finishing, attention)
+        done = self._done(running, last, length)
+        if a.groups > 1:
+            running = running.without(done[:, None])
+            done = done.view(-1, a.groups).all(1).repeat_interleave(a.groups)
+        keep = done.logical_not() if done.any() else None
+        if a.on_step is not None:
+            keep = self._watched(found, running, ends, length, keep)
         self.t += 1
-        if last is True:
-            self._close()
-            self.S = 0
-            return
-        keep = self._still_running(running.scores, last, length)
         self._move_on(running, keep)
 
-    def _rank(self, logits: Tensor, forced: Tensor | None) -> BeamCandidates:
-        """The C best candidates of each sentence."""
+    def _offer(self, logits: Tensor, forced: Tensor | None, last: bool | Tensor) -> Offer:
         a = self.a
-        if a.temperature != 1.0:
-            logits = logits.to(_wide(logits)) / a.temperature
-        if a.processors:
-            dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
-            log_probs = torch.log_softmax(logits, dim=-1, dtype=_wide(logits)).masked_fill(dead, -math.inf)
-            logits = self._process(log_probs)
+        young = a.min_length > 0 and self.t < a.min_length + (0 if self.late is None else self.late)
+        logits, normalized, bias = self.offers.prepare(logits, young, last)
         scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
-        planes = logits.reshape(self.S, self.W, -1)
-        self.ranked = planes, scores
-        options = {"bias": self._forbidden_eos(logits), "normalized": bool(a.processors)}
+        log_probs = scores if self.log_probs is self.scores else self.log_probs
+        pruning = a.pruning_at(self.t)
+        return Offer(logits.reshape(self.S, self.W, -1), normalized, bias, scores, log_probs, self.C, pruning, self.t)
+
+    def _rank(self, offer: Offer) -> Candidates:
+        """The C best candidates of each sentence."""
         try:
-            found = a.topk(planes, scores, self.C, pruning=a.pruning, **options)
+            found = self.ranking.rank(offer)
         except ValueError as error:
-            raise self._explained(error) from error
-        if a.pruning is not None:
-            offered = ((scores > -math.inf).sum(1) * self.model.vocabulary).clamp(max=self.C).sum()
+            raise self.offers.explained(error, offer, self._alive_index()) from error
+        if offer.pruning is not None:
+            offered = ((offer.scores > -math.inf).sum(1) * self.model.vocabulary).clamp(max=self.C).sum()
             self.stats.pruned += int(offered - (found.scores > -math.inf).sum())
-        if a.return_tree:
-            self.unpruned = found if a.pruning is None else a.topk(planes, scores, self.C, **options)
         return found
 
-    def _process(self, log_probs: Tensor) -> Tensor:
-        shape = log_probs.shape
-        for number, processor in enumerate(self.a.processors):
-            log_probs = processor(self.so_far, log_probs)
-            if not isinstance(log_probs, Tensor) or log_probs.shape != shape or not log_probs.is_floating_point():
-                got = tuple(log_probs.shape) if isinstance(log_probs, Tensor) else type(log_probs).__name__
-                raise ValueError(
-                    f"{self.model.where()}: expected floating log_probs (R, V)={tuple(shape)} "
-                    f"from processor {number}; got {got}"
-                )
-        return log_probs
-
-    def _forbidden_eos(self, logits: Tensor) -> Tensor | None:
-        """-inf at eos where a sentence has not generated min_length tokens."""
-        if self.a.min_length == 0:
-            return None
-        young = self.t < self.a.min_length if self.late is None else (self.t - self.late) < self.a.min_length
-        if young is False or (young is not True and not young.any()):
-            return None
-        bias = logits.new_zeros(self.model.vocabulary, dtype=_wide(logits)).index_fill_(
-            0, torch.tensor(self.a.eos, device=self.a.device), -math.inf
-        )
-        return bias if young is True else torch.where(young[:, None, None], bias, 0.0)
-
-    def _force(self, found: BeamCandidates, forced: Tensor) -> BeamCandidates:
+    def _force(self, found: Candidates, forced: Tensor) -> Candidates:
         """Sentences inside their prefix go on with its next token, for free."""
         forced = forced[:, None]
         first = forced & (torch.arange(self.C, device=forced.device) == 0)
         tokens = self.forced_tokens[self._alive_index(), self.t][:, None]
-        return BeamCandidates(
-            found.scores.masked_fill(forced, -math.inf).masked_fill(first, 0.0),
-            found.parents.masked_fill(forced, 0),
-            torch.where(first, tokens, found.tokens.masked_fill(forced, 0)),
-        )
+        free = found.each(lambda x: x.masked_fill(forced, 0))
+        none = forced & ~first
+        return free._replace(tokens=torch.where(first, tokens, free.tokens)).without(none)
+
+    def _ends(self, found: Candidates, forced: Tensor | None) -> Tensor:
+        """(S, C) bool: which candidates end here; none inside a prefix."""
+        ends = self.a.is_eos(found.tokens)
+        if self.a.ends is not None:
+            assert self.prefixes is not None
+            ends = ends | self.prefixes.ask(self.a.ends, found, self.W)
+        return ends if forced is None else ends & ~forced[:, None]
 
     def _lengths(self) -> tuple[bool | Tensor, Length]:
         """(this token is the last allowed, how many tokens there are with it); (S,) where sentences differ."""
@@ -177,84 +178,104 @@ class Loop:
         most = self.a.max_length
         return most if isinstance(most, int) else most[self._alive_index()]
 
-    def _finish(self, found: BeamCandidates, ends: Tensor, last: bool | Tensor, length: Length) -> Tensor:
+    def _finish(self, found: Candidates, ends: Tensor, last: bool | Tensor, length: Length) -> Tensor:
         """Adds what ends here to the hypotheses; (S, C) which."""
-        finishing = self.a.rule.finishes(ends, last if isinstance(last, bool) else last[:, None], self.a.beam)
-        scores = self.a.penalty(found.scores, length if isinstance(length, int) else length.clamp(min=1)[:, None])
-        self.hypotheses.add(self.alive, scores.where(finishing & (found.scores > -math.inf), -math.inf), self.t)
-        self.some_full = bool((self.hypotheses.scores[:, -1] > -math.inf).any())
+        every = slice(None) if self.alive is None else self.alive
+        ranked = Ranked(
+            ends, last if isinstance(last, bool) else last[:, None], self.a.beam, self.hypotheses.found[every]
+        )
+        finishing = self.a.rule.finishes(ranked)
+        self._add(found, finishing, length)
         return finishing
+
+    def _add(self, found: Candidates, finishing: Tensor, length: Length) -> None:
+        counted = self.a.rule.counted(length if isinstance(length, int) else length.clamp(min=1)[:, None])
+        scores = self.a.penalty(found.scores, counted)
+        if self.coverage is not None:
+            scores = scores + self.coverage.of(found.parents)
+        ranks = found.scores if self.a.rule.stays else scores
+        ranks = ranks.where(found.scores > -math.inf, -math.inf)
+        self.hypotheses.add(self.alive, finishing, ranks, scores, self.t)
+        enough = self.hypotheses.ranks[:, -1 if self.a.rule.waits_until_full else 0]
+        self.asked = bool((enough > -math.inf).any())
 
     def _slots(self, ends: Tensor) -> Tensor:
         """(S, K) the candidates that run on: the best that do not end, then, to fill up, some that do."""
         return ends.to(torch.uint8).sort(dim=1, stable=True).indices.narrow(1, 0, self.a.beam)
 
-    def _running(self, found: BeamCandidates, ends: Tensor, slots: Tensor | None) -> BeamCandidates:
-        scores, parents, tokens = found
+    def _running(self, found: Candidates, ends: Tensor, slots: Tensor | None) -> Candidates:
         if slots is None:
-            K = self.a.beam
-            return BeamCandidates(scores.narrow(1, 0, K), parents.narrow(1, 0, K), tokens.narrow(1, 0, K))
-        alive = scores.masked_fill(ends, -math.inf).gather(1, slots)
-        return BeamCandidates(alive, parents.gather(1, slots), tokens.gather(1, slots))
+            return found.each(lambda x: x.narrow(1, 0, self.a.beam))
+        return found.without(ends).each(lambda x: x.gather(1, slots))
 
-    def _still_running(self, scores: Tensor, last: bool | Tensor, length: Length) -> Tensor | None:
-        """(S',) which of the sentences alive stay; None: all."""
-        done = scores[:, 0] == -math.inf  # no beam is left
-        if self.some_full:
-            stops = self.a.rule.stops(self._progress(scores, length))
-            done = done | stops
-        if isinstance(last, Tensor):
-            done = done | last
-        if not done.any():
-            return None
-        return done.logical_not().nonzero().flatten()
+    def _done(self, running: Candidates, last: bool | Tensor, length: Length) -> Tensor:
+        """(S,) bool: which of the sentences alive need no further step."""
+        done = running.scores[:, 0] == -math.inf  # no beam is left
+        if last is True:
+            return torch.ones_like(done)
+        if self.asked:
+            done = done | self.a.rule.stops(self._progress(running, length))
+        return done | last if isinstance(last, Tensor) else done
 
-    def _progress(self, scores: Tensor, length: Length) -> Progress:
-        worst = self.hypotheses.scores[:, -1]
-        worst = worst if self.alive is None else worst[self.alive]
+    def _progress(self, running: Candidates, length: Length) -> Progress:
+        every = slice(None) if self.alive is None else self.alive
+        best = running.scores[:, 0] if self.ranking.falls else running.log_probs.amax(1)
         generated = length if isinstance(length, int) else length.clamp(min=1)  # some are still inside their prefix
-        return Progress(scores[:, 0], worst, generated, self._most(), self.a.penalty)
+        kept = self.hypotheses
+        return Progress(
+            best, kept.ranks[every][:, -1], kept.found[every], kept.led[every], generated, self._most(),
+            self.a.penalty, self.coverage is not None, self.a.beam, self.a.n_best,
+        )  # fmt: skip
 
-    def _move_on(self, running: BeamCandidates, keep: Tensor | None) -> None:
+    def _watched(
+        self, found: Candidates, running: Candidates, ends: Tensor, length: Length, keep: Tensor | None
+    ) -> Tensor | None:
+        """Shows the user what runs on; what he stops joins the hypotheses as at max_length. (S,) bool or None: all."""
+        assert self.a.on_step is not None and self.prefixes is not None
+        live = torch.ones(self.S, dtype=torch.bool, device=self.a.device) if keep is None else keep
+        at = live.nonzero().flatten()
+        view = LiveBeams(self.t, self._alive_index(), at, running, self.prefixes, self.W)
+        self.a.on_step(view)
+        stopped = view.stopped()
+        if stopped is None:
+            return keep
+        runs = ~ends & ((~ends).cumsum(1) <= self.a.beam) & (found.scores > -math.inf)
+        self._add(found, runs & stopped[:, None], length)
+        return live & ~stopped
+
+    def _move_on(self, running: Candidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
-        if keep is not None and not len(keep):
-            self._close()
-            self.S = 0
-            return
-        base, total = self._base(), self.S * self.W
-        scores, parents, tokens = running
+        total = self.S * self.W
+        base = _first_rows(self.S, self.W, self.a.device)
         if keep is not None:
-            self._close()
-            scores, parents, tokens = (x.index_select(0, keep) for x in running)
-            base = base.index_select(0, keep)
-            self.alive = keep if self.alive is None else self.alive.index_select(0, keep)
-            self.memory = trees.select_rows(self.memory, 0, keep, self.S, "memory")
-            self.late = None if self.late is None else self.late.index_select(0, keep)
-            self.S = keep.shape[0]
-        width = self._width(scores)
-        if width < scores.shape[1]:
-            scores, parents, tokens = scores[:, :width], parents[:, :width], tokens[:, :width]
-        rows = (base + parents).reshape(-1)
+            self.history.close(self.alive)
+            at = keep.nonzero().flatten()
+            if not len(at):
+                self.S = 0
+                return
+            running = running.each(lambda x: x.index_select(0, at))
+            base = base.index_select(0, at)
+            self.alive = at if self.alive is None else self.alive.index_select(0, at)
+            self.memory = trees.select_rows(self.memory, 0, at, self.S, "memory")
+            self.late = None if self.late is None else self.late.index_select(0, at)
+            self.S = at.shape[0]
+        running = self._narrowed(running)
+        rows = (base + running.parents).reshape(-1)
+        self.tokens = running.tokens.reshape(-1)
         try:
             self.state = trees.select_rows(self.state, self.a.state_dims, rows, total, "state")
         except trees.RowsError as error:
             raise ValueError(f"{self.model.where()}: {error}") from error
-        self.scores, self.tokens, self.W = scores, tokens.reshape(-1), width
-        if self.a.processors:
-            self.so_far = torch.cat((self.so_far.index_select(0, rows), self.tokens[:, None]), 1)
+        self.scores, self.log_probs, self.W = running.scores, running.log_probs, running.scores.shape[1]
+        for follower in self.followers:
+            follower.follow(rows, self.tokens)
 
-    def _width(self, scores: Tensor) -> int:
-        """How many beams still run in the sentence that has the most; they stand first."""
-        if not (self.a.pruning is not None or self.late is not None or self.model.vocabulary < self.C):
-            return scores.shape[1]
-        return max(1, int((scores > -math.inf).sum(1).max()))
-
-    def _base(self) -> Tensor:
-        """(S, 1) the first row of each sentence alive."""
-        if self.rows_base is None or self.rows_key != (self.S, self.W):
-            self.rows_key = (self.S, self.W)
-            self.rows_base = torch.arange(0, self.S * self.W, self.W, device=self.a.device)[:, None]
-        return self.rows_base
+    def _narrowed(self, running: Candidates) -> Candidates:
+        """Without the beam slots that are empty in every sentence."""
+        if not self.a.narrows(self.model.vocabulary, self.C):
+            return running
+        width = max(1, int((running.scores > -math.inf).sum(1).max()))  # they stand first
+        return running.each(lambda x: x.narrow(1, 0, width))
 
     def _alive_index(self) -> Tensor:
         return torch.arange(self.S, device=self.a.device) if self.alive is None else self.alive
@@ -263,48 +284,32 @@ class Loop:
 
     def _remember(
         self,
-        found: BeamCandidates,
-        running: BeamCandidates,
+        offer: Offer,
+        found: Candidates,
+        ends: Tensor,
+        running: Candidates,
         slots: Tensor | None,
         finishing: Tensor | None,
         attention: Tensor | None,
     ) -> None:
         if attention is not None and self.a.return_attention:
             attention = attention.reshape(self.S, self.W, -1).clone()  # the step may use its buffer again
-        self.history.append(Step(found.scores, found.parents, found.tokens, slots, attention))
+        told = None if self.a.ends is None else ends  # eos speaks for itself
+        self.history.append(Step(found.sums, found.parents, found.tokens, slots, attention, told))
         if self.a.return_tree:
-            sentences, V = self._alive_index(), self.model.vocabulary
+            sentences = self._alive_index()
             forced = torch.zeros_like(sentences, dtype=torch.bool) if self.late is None else self.late > self.t
-            self.tree.append(tree_step(sentences, forced, V, found, self.unpruned, running, finishing))
+            self.tree.append(tree_step(sentences, forced, self.ranking, offer, found, running, finishing))
 
-    def _close(self) -> None:
-        self.history.close(self.alive)
-
-    def _result(self) -> BeamResult:
-        result = outcome(self.a, self.hypotheses, self.history, self.stats)
-        result.tree = BeamTree(self.tree) if self.a.return_tree else None
-        return result
-
-    def _raise_late(self) -> None:
+    def _raise_late(self, offer: Offer) -> None:
         """Raises what a device has found in this step's logits."""
         try:
             raise_arrived()
         except ValueError as error:
-            raise self._explained(error, late=True) from error
-
-    def _explained(self, error: ValueError, late: bool = False) -> ValueError:
-        """The op's error, with the step and the sentence as the user counts them; a late one may be of another call."""
-        where, (planes, scores) = self.model.where(), self.ranked
-        bad = ((planes.isnan() | (planes == math.inf)).any(-1) & (scores > -math.inf)).nonzero()
-        if not len(bad):
-            return error if late else ValueError(f"{where}: {error}")
-        row, beam = bad[0].tolist()
-        sentence = int(self._alive_index()[row])
-        what = "log_probs from the processors" if self.a.processors else "logits"
-        return ValueError(
-            f"{where}: expected finite {what} or -inf; got a NaN or +inf for sentence {sentence}, beam {beam}"
-        )
+            raise self.offers.explained(error, offer, self._alive_index(), late=True) from error
 
 
-def _wide(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+@lru_cache(maxsize=64)
+def _first_rows(sentences: int, beams: int, device: torch.device) -> Tensor:
+    """(S, 1) the first row of each sentence."""
+    return torch.arange(0, sentences * beams, beams, device=device)[:, None]

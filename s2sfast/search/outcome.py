@@ -20,7 +20,7 @@ def outcome(a: Arguments, hypotheses: Hypotheses, history: History, stats: Searc
     A hypothesis is the candidate `column` of step `last`, both in its code. Backpointers lead from candidate to
     candidate: the parent's beam slot, and the candidate that stood there.
     """
-    scores, codes = hypotheses.scores[:, : a.n_best], hypotheses.codes[:, : a.n_best]
+    scores, codes = hypotheses.best(a.n_best)
     if not len(history):
         return _nothing(scores, stats)
     sums, parents, tokens = history.candidates(a.batch)  # (L, B, C)
@@ -41,7 +41,11 @@ def outcome(a: Arguments, hypotheses: Hypotheses, history: History, stats: Searc
     running = _along(sums, columns)
     gains = running - pad(running[:, :, :-1], (1, 0))
     at_end = (steps - 1).clamp(min=0)[:, :, None]
-    ended = a.is_eos(sequences.gather(2, at_end)[:, :, 0]) if L else empty
+    ended = empty
+    if L and a.ends is None:
+        ended = a.is_eos(sequences.gather(2, at_end)[:, :, 0])
+    elif L:
+        ended = _along(history.ends(a.batch)[:L], columns).gather(2, at_end)[:, :, 0]
     attention = None
     if a.return_attention:
         attention = _along(history.attention(a.batch)[:L], _along(parents, columns))

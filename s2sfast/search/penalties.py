@@ -47,6 +47,11 @@ class LengthPenalty(NamedTuple):
             log_prob = log_prob - _of_each(lambda n: self.word_penalty * n, length, log_prob)
         return log_prob / _of_each(self._divisor, length, log_prob)
 
+    @property
+    def neutral(self) -> bool:
+        """It changes nothing."""
+        return self.alpha == 0 and (self.kind != "marian" or self.word_penalty == 0)
+
     def _divisor(self, length: float) -> float:
         try:
             return ((5 + length) / 6 if self.kind == "gnmt" else length) ** self.alpha

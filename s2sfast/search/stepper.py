@@ -49,7 +49,7 @@ class Stepper:
             raise ValueError(f"{where}: expected (logits, state) or (logits, state, attention); got {got}")
         self._check_logits(output[0], where, rows)
         attention = output[2] if len(output) == 3 else None
-        if self._a.return_attention:
+        if self._a.return_attention or self._a.coverage is not None:
             self._check_attention(attention, where, rows)
         self._stats.steps += 1
         self._stats.model_rows += rows
@@ -75,5 +75,6 @@ class Stepper:
         if len(shape) != 2 or shape[0] != rows or shape[1] != (self._positions or shape[1]):
             got = shape or type(attention).__name__
             expected = f"({rows}, {self._positions or 'T'})"
-            raise ValueError(f"{where}: return_attention=True: expected attention (R, T)={expected}; got {got}")
+            wanted = "return_attention=True" if self._a.return_attention else "coverage_penalty"
+            raise ValueError(f"{where}: {wanted}: expected attention (R, T)={expected}; got {got}")
         self._positions = shape[1]

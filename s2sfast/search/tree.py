@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from s2sfast.types import BeamCandidates
+from s2sfast.search.candidates import Candidates
+from s2sfast.search.ranking import Offer, Ranking
+from s2sfast.types import Pruning
+
+PRUNING = tuple(field.name for field in fields(Pruning))
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One candidate. `fate` is kept (ran on), finished (a hypothesis), outranked, or pruned (cut by a rule)."""
+    """One candidate. `fate` is kept (ran on), finished (a hypothesis), outranked, or pruned (cut by `rule`)."""
 
     index: int
     parent: int
@@ -24,6 +28,8 @@ class Node:
     score: float
     """Cumulative log-probability."""
     fate: str
+    rule: str | None = None
+    """The field of :class:`s2sfast.Pruning` that cut it, the first of them in their order."""
 
 
 class TreeStep(NamedTuple):
@@ -40,7 +46,7 @@ class TreeStep(NamedTuple):
     finished: Tensor
     """(S, C) bool: became a hypothesis."""
     pruned: Tensor
-    """(S, C) bool."""
+    """(S, C) int64, which of the fields of Pruning cut it; -1: none."""
     beams: Tensor
     """(S, K) which candidate each beam slot holds now, -1: none."""
 
@@ -48,22 +54,32 @@ class TreeStep(NamedTuple):
 def tree_step(
     sentences: Tensor,
     forced: Tensor,
-    vocabulary: int,
-    found: BeamCandidates,
-    unpruned: BeamCandidates,
-    running: BeamCandidates,
+    ranking: Ranking,
+    offer: Offer,
+    found: Candidates,
+    running: Candidates,
     finishing: Tensor | None,
 ) -> TreeStep:
-    """From what the search ranked, what it would have ranked without pruning, what runs on and what ended."""
+    """From what the step offered, what was found in it, what runs on and what ended."""
+    vocabulary = offer.logits.shape[2]
 
-    def identity(x: BeamCandidates) -> Tensor:
+    def identity(x: Candidates) -> Tensor:
         return (x.parents * vocabulary + x.tokens).masked_fill(x.scores == -torch.inf, -1)
 
-    mine, seen = identity(found), identity(unpruned)
-    dropped = (seen >= 0) & ~(seen[:, :, None] == mine[:, None, :]).any(2)
-    scores, parents, tokens = (torch.cat(pair, 1) for pair in zip(found, unpruned, strict=True))
-    finished = torch.zeros_like(dropped) if finishing is None else finishing
-    none = torch.zeros_like(dropped)
+    def absent(x: Candidates, among: Candidates) -> Tensor:
+        mine, theirs = identity(x), identity(among)
+        return (mine >= 0) & ~(mine[:, :, None] == theirs[:, None, :]).any(2)
+
+    unpruned = found if offer.pruning is None else ranking.rank(replace(offer, pruning=None))
+    cut = torch.full_like(unpruned.parents, -1)
+    dropped = absent(unpruned, found) & ~forced[:, None]
+    for number, alone in reversed(list(enumerate(_one_by_one(offer.pruning)))):
+        if alone is not None:
+            gone = dropped & absent(unpruned, ranking.rank(replace(offer, pruning=alone)))
+            cut = cut.masked_fill(gone, number)
+    finished = torch.zeros_like(found.parents, dtype=torch.bool) if finishing is None else finishing
+    scores, parents, tokens, _ = (torch.cat(pair, 1) for pair in zip(found, unpruned, strict=True))
+    mine = identity(found)
     at = identity(running)[:, :, None] == mine[:, None, :]
     return TreeStep(
         sentences,
@@ -71,10 +87,18 @@ def tree_step(
         scores.masked_fill(torch.cat((mine < 0, ~dropped), 1), -torch.inf),
         parents,
         tokens,
-        torch.cat((finished, none), 1),
-        torch.cat((none, dropped), 1),
+        torch.cat((finished, torch.zeros_like(dropped)), 1),
+        torch.cat((torch.full_like(found.parents, -1), cut), 1),
         at.to(torch.uint8).argmax(2).masked_fill(~at.any(2) | (running.scores == -torch.inf), -1),
     )
+
+
+def _one_by_one(pruning: Pruning | None) -> list[Pruning | None]:
+    """Each field alone, None where it is off."""
+    if pruning is None:
+        return []
+    settings = {name: getattr(pruning, name) for name in PRUNING}
+    return [None if value is None else Pruning(**{name: value}) for name, value in settings.items()]
 
 
 class BeamTree:
@@ -107,12 +131,14 @@ def _add_step(nodes: list[Node], slots: list[int], number: int, step: TreeStep, 
     for c, score in enumerate(scores):
         if score == float("-inf"):
             continue
-        if pruned[c]:
+        if pruned[c] >= 0:
             fate = "pruned"
         elif finished[c]:
             fate = "finished"
         else:
             fate = "kept" if c in beams else "outranked"
         made[c] = len(nodes)
-        nodes.append(Node(made[c], slots[parents[c]] if slots else -1, number, tokens[c], score, fate))
+        parent = slots[parents[c]] if slots else -1
+        rule = PRUNING[pruned[c]] if pruned[c] >= 0 else None
+        nodes.append(Node(made[c], parent, number, tokens[c], score, fate, rule))
     return [made.get(c, -1) for c in beams]

@@ -230,21 +230,23 @@ def test_attention_asked_of_a_step_that_returns_none_is_an_error() -> None:
         beam_search(model, model.initial(2), start=1, eos=0, return_attention=True)
 
 
-LATER: dict[str, dict[str, Any]] = {
-    "coverage_penalty": {"coverage_penalty": object()},
+WRONG_OPTIONS: dict[str, dict[str, Any]] = {
+    "coverage_penalty": {"coverage_penalty": 0.2},
+    "CoveragePenalty": {"coverage_penalty": s2sfast.CoveragePenalty("wu", 0.2)},
+    "beta": {"coverage_penalty": s2sfast.CoveragePenalty("gnmt", -1.0)},
+    "attention": {"coverage_penalty": s2sfast.CoveragePenalty("gnmt", 0.2)},
     "regularizer": {"regularizer": object()},
-    "fairseq": {"rules": "fairseq"},
-    "opennmt": {"rules": "opennmt"},
-    "ctranslate2": {"rules": "ctranslate2"},
-    "allennlp": {"rules": "allennlp"},
+    "on_step": {"on_step": 3},
+    "ends": {"ends": "eos"},
+    "rules": {"rules": "moses"},
 }
 
 
-@pytest.mark.parametrize("name", LATER)
-def test_what_is_not_there_yet_is_refused_by_name(name: str) -> None:
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_an_option_of_the_wrong_kind_is_refused_by_name(name: str) -> None:
     model = TableModel(VOCAB)
     with pytest.raises(ERRORS, match=name):
-        beam_search(model, model.initial(2), start=1, eos=0, **LATER[name])
+        beam_search(model, model.initial(2), start=1, eos=0, **WRONG_OPTIONS[name])
 
 
 @pytest.mark.parametrize("name", ["sample", "stochastic_beam_search", "diverse_beam_search"])
