@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers.models.whisper.generation_whisper import WhisperGenerationMixi
 
 from s2sfast.hf.cache import Pool
 from s2sfast.hf.processors import refused
+from s2sfast.hf.record import Record
 
 NAME = "s2sfast.hf.beam_search"
 CACHE_NAMES = ("cache", "past_key_values")  # since transformers 5.24, and before
@@ -54,6 +55,7 @@ class Settings:
     cache_name: str
     first_kwargs: dict[str, Any]  # of the model's prepare_inputs_for_generation, for the prompt
     later_kwargs: dict[str, Any]  # of the model, for each token
+    criteria: StoppingCriteriaList  # but for max_length and eos
     padded: bool  # the prompts have masks, which models are told so that they do not warn; the pool knows them
 
     @property
@@ -64,9 +66,15 @@ class Settings:
     def beams(self) -> int:
         return self.config.num_beams
 
-    @property
-    def wants_scores(self) -> bool:
-        return bool(self.config.return_dict_in_generate and self.config.output_scores)
+    def returns(self, what: str) -> bool:
+        """Whether the configuration asks for the output of that name."""
+        return bool(self.config.return_dict_in_generate and getattr(self.config, what))
+
+    def ends(self, scores: Record | None) -> Callable[[Tensor], Tensor] | None:
+        """(N, t) tokens -> (N,) bool: which candidates the stopping criteria end."""
+        if not self.criteria:
+            return None
+        return lambda tokens: self.criteria(tokens, None if scores is None else scores.steps)
 
     @property
     def ids_name(self) -> str:
@@ -117,7 +125,7 @@ def prepare(
     later = {name: value for name, value in first.items() if name not in PREPARED}
     if encoder_decoder:
         later["encoder_outputs"] = _nothing_to_read(first["encoder_outputs"])
-    return Settings(model, config, prompt, pool, cache_name, first, later, mask is not None)
+    return Settings(model, config, prompt, pool, cache_name, first, later, _others(criteria), mask is not None)
 
 
 def _one_row_each(value: Any, K: int) -> Any:
@@ -165,14 +173,15 @@ def _of_criteria(criteria: StoppingCriteriaList, config: GenerationConfig) -> It
     for criterion in criteria:
         if isinstance(criterion, MaxLengthCriteria):
             if criterion.max_length != config.max_length:
-                yield _expected("stopping_criteria", f"max_length={config.max_length}, as such", criterion.max_length)
+                yield _expected("stopping_criteria", f"max_length={config.max_length}", criterion.max_length)
         elif isinstance(criterion, EosTokenCriteria):
-            if config._eos_token_tensor is not None and set(criterion.eos_token_id.tolist()) != set(
-                config._eos_token_tensor.tolist()
-            ):
-                yield _expected("stopping_criteria", "eos_token_id, as such", criterion.eos_token_id.tolist())
-        else:
-            yield _expected("stopping_criteria", "max_length and eos_token_id only", type(criterion).__name__)
+            ends = [] if config._eos_token_tensor is None else config._eos_token_tensor.tolist()
+            if set(criterion.eos_token_id.tolist()) != set(ends):
+                yield _expected("stopping_criteria", f"eos_token_id={ends}", criterion.eos_token_id.tolist())
+
+
+def _others(criteria: StoppingCriteriaList) -> StoppingCriteriaList:
+    return StoppingCriteriaList(c for c in criteria if not isinstance(c, (MaxLengthCriteria, EosTokenCriteria)))
 
 
 def _of_model(model: Any) -> Iterator[str]:

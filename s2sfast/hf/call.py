@@ -30,29 +30,24 @@ def beam_search(
     from s2sfast.hf.attention import switched
     from s2sfast.hf.output import output
     from s2sfast.hf.processors import as_processors
-    from s2sfast.hf.record import Record
+    from s2sfast.hf.record import Record, Recorder
     from s2sfast.hf.step import Decoder
 
-    settings = prepare(model, input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs)
     config = generation_config
-    record = Record(settings.prompt.shape[0], config.num_beams)
-    decoder = Decoder(settings, record)
+    settings = prepare(model, input_ids, logits_processor, stopping_criteria, config, model_kwargs)
+    B, P = settings.prompt.shape
+    logits = Record(B, config.num_beams) if settings.returns("output_logits") else None
+    scores = Record(B, config.num_beams) if settings.returns("output_scores") else None
+    decoder = Decoder(settings, logits)
     processors = as_processors(logits_processor, decoder)
-    if settings.wants_scores:
-        processors.append(decoder.record_scores)
+    if scores is not None:
+        processors.append(Recorder(scores, decoder))
     with switched(model):
         found = search(
-            decoder,
-            decoder.state,
-            memory=decoder.memory,
-            start=settings.prompt,
-            eos=config._eos_token_tensor,
-            beam=config.num_beams,
-            n_best=config.num_return_sequences,
-            max_length=config.max_length - settings.prompt.shape[1],
-            length_penalty=config.length_penalty,
-            rules=rules.HF(early_stopping=config.early_stopping),
-            processors=processors,
+            decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=config._eos_token_tensor,
+            beam=config.num_beams, n_best=config.num_return_sequences, max_length=config.max_length - P,
+            length_penalty=config.length_penalty, rules=rules.HF(early_stopping=config.early_stopping),
+            processors=processors, ends=settings.ends(scores),
             return_attention=bool(config.return_dict_in_generate),
-        )
-    return output(settings, found, record)
+        )  # fmt: skip
+    return output(settings, found, scores, logits)

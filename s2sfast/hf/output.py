@@ -15,19 +15,19 @@ from s2sfast.search.result import BeamResult
 _NO_SCORE = -1e9  # transformers' score of a place that no hypothesis fills
 
 
-def output(settings: Settings, found: BeamResult, record: Record) -> Any:
+def output(settings: Settings, found: BeamResult, scores: Record | None, logits: Record | None) -> Any:
     """(B * n, P + L) sequences, or with return_dict_in_generate all that the configuration asks for."""
     config = settings.config
     sequences = _sequences(settings, found.tokens)
     if not config.return_dict_in_generate:
         return sequences
     kind = GenerateBeamEncoderDecoderOutput if settings.encoder_decoder else GenerateBeamDecoderOnlyOutput
-    scores = found.scores.masked_fill(found.scores == -torch.inf, _NO_SCORE).reshape(-1)
+    ranked = found.scores.masked_fill(found.scores == -torch.inf, _NO_SCORE).reshape(-1)
     return kind(
         sequences=sequences,
-        sequences_scores=scores if config.output_scores else None,
-        scores=record.scores() if config.output_scores else None,
-        logits=record.logits() if config.output_logits else None,
+        sequences_scores=ranked if config.output_scores else None,
+        scores=None if scores is None else scores.steps,
+        logits=None if logits is None else logits.steps,
         beam_indices=_beam_indices(found),
     )
 

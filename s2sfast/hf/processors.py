@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
-from transformers.generation import logits_process
+from transformers.generation import logits_process as theirs
+
+from s2sfast.search import processors as ours
 
 if TYPE_CHECKING:
     from s2sfast.hf.step import Decoder
 
-Processor = Callable[[Tensor, Tensor], Tensor]
+Processor: TypeAlias = Callable[[Tensor, Tensor], Tensor] | ours.Processor
 
-# These keep something per row of B * K rows, which the search has not.
-REFUSED = (
+REFUSED = (  # these keep something per row of B * K rows, which the search has not
     "AlternatingCodebooksLogitsProcessor",
     "BarkEosPrioritizerLogitsProcessor",
     "ClassifierFreeGuidanceLogitsProcessor",
@@ -32,42 +30,91 @@ REFUSED = (
 )
 
 
-def refused(processors: Iterable[Any]) -> list[str]:
-    return [type(p).__name__ for p in processors if type(p).__name__ in REFUSED]
+def refused(given: Iterable[Any]) -> list[str]:
+    return [type(processor).__name__ for processor in given if type(processor).__name__ in REFUSED]
 
 
-def as_processors(given: LogitsProcessorList, decoder: Decoder) -> list[Processor]:
-    """One of the search's for each of transformers'. The place where those with a faster equivalent are exchanged."""
-    return [_as_processor(processor, decoder) for processor in given]
+def as_processors(given: Iterable[Any], decoder: Decoder) -> list[Processor]:
+    """One for each of transformers'.
+
+    Those of its classes that the search has too are exchanged, and no prefixes are built for them; a subclass may do
+    anything, and stays as it is.
+    """
+    return [_EQUIVALENT.get(type(processor), _as_it_is)(processor, decoder) for processor in given]
 
 
-def _as_processor(given: Any, decoder: Decoder) -> Processor:
-    if isinstance(given, logits_process.PrefixConstrainedLogitsProcessor):
-        return _Allowed(given, decoder)
-    if isinstance(given, logits_process.EncoderNoRepeatNGramLogitsProcessor):
-        return _OfTheAlive(given, decoder, _source_ngrams)
-    padded = isinstance(getattr(given, "prompt_ignore_length", None), Tensor)
-    if padded and isinstance(given, logits_process.RepetitionPenaltyLogitsProcessor):
-        return _OfTheAlive(given, decoder, _ignored_lengths)
+def _as_it_is(given: Any, decoder: Decoder) -> Processor:
     return given
 
 
-class _Allowed:
-    """prefix_allowed_tokens_fn, asked with the sentence's place in the batch.
+def _no_repeat(given: Any, decoder: Decoder) -> Processor:
+    return ours.NoRepeatNGram(given.ngram_size)
 
-    A prefix that nothing may follow, which is an error there, is given up here: it may be one that no beam stands on.
-    """
 
-    def __init__(self, given: Any, decoder: Decoder):
-        self._allowed, self._decoder = given._prefix_allowed_tokens_fn, decoder
+def _allowed(given: Any, decoder: Decoder) -> Processor:
+    return ours.AllowedTokens(given._prefix_allowed_tokens_fn)
 
-    def __call__(self, tokens_so_far: Tensor, log_probs: Tensor) -> Tensor:
-        forbidden = torch.full_like(log_probs, -math.inf)
-        width = self._decoder.width
-        for row, prefix in enumerate(tokens_so_far):
-            sentence = int(self._decoder.ids[row // width])
-            forbidden[row, self._allowed(sentence, prefix)] = 0
-        return log_probs + forbidden
+
+def _suppress(given: Any, decoder: Decoder) -> Processor:
+    return _within(given, given.suppress_tokens, decoder, ours.SuppressTokens)
+
+
+def _suppress_at_begin(given: Any, decoder: Decoder) -> Processor:
+    if given.begin_index != decoder.prompt_length:
+        return given
+    return _within(given, given.begin_suppress_tokens, decoder, ours.SuppressTokensAtBegin)
+
+
+def _within(given: Any, ids: Tensor, decoder: Decoder, make: Callable[[list[int]], Processor]) -> Processor:
+    """transformers lets ids beyond the vocabulary pass, and none at all; the search does not."""
+    fine = len(ids) > 0 and int(ids.min()) >= 0 and int(ids.max()) < decoder.vocabulary
+    return make(ids.tolist()) if fine else given
+
+
+def _first(given: Any, decoder: Decoder) -> Processor:
+    """It comes where one token stands before: after a longer prompt, nowhere."""
+    return ours.ForcedTokens(first=given.bos_token_id) if decoder.prompt_length == 1 else given
+
+
+def _last(given: Any, decoder: Decoder) -> Processor:
+    return ours.ForcedTokens(last=given.eos_token_id.tolist()) if given.max_length == decoder.max_length else given
+
+
+def _min_length(given: Any, decoder: Decoder) -> Processor:
+    return _no_end_before(given, given.min_length - decoder.prompt_length)
+
+
+def _min_new(given: Any, decoder: Decoder) -> Processor:
+    return _no_end_before(given, given.min_new_tokens + given.prompt_length_to_skip - decoder.prompt_length)
+
+
+def _no_end_before(given: Any, generated: int) -> Processor:
+    return ours.MinLength(max(generated, 0), given.eos_token_id.tolist())
+
+
+def _penalty(given: Any, decoder: Decoder) -> Processor:
+    ignored = given.prompt_ignore_length
+    if ignored is None:
+        return ours.RepetitionPenalty(given.penalty)
+    return _OfTheAlive(given, decoder, _ignored_lengths) if isinstance(ignored, Tensor) else given
+
+
+def _none_of_the_source(given: Any, decoder: Decoder) -> Processor:
+    return _OfTheAlive(given, decoder, _source_ngrams)
+
+
+_EQUIVALENT: dict[Any, Callable[[Any, Any], Processor]] = {
+    theirs.EncoderNoRepeatNGramLogitsProcessor: _none_of_the_source,
+    theirs.ForcedBOSTokenLogitsProcessor: _first,
+    theirs.ForcedEOSTokenLogitsProcessor: _last,
+    theirs.MinLengthLogitsProcessor: _min_length,
+    theirs.MinNewTokensLengthLogitsProcessor: _min_new,
+    theirs.NoRepeatNGramLogitsProcessor: _no_repeat,
+    theirs.PrefixConstrainedLogitsProcessor: _allowed,
+    theirs.RepetitionPenaltyLogitsProcessor: _penalty,
+    theirs.SuppressTokensAtBeginLogitsProcessor: _suppress_at_begin,
+    theirs.SuppressTokensLogitsProcessor: _suppress,
+}
 
 
 class _OfTheAlive:

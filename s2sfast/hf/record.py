@@ -1,39 +1,45 @@
-"""Keeps the scores of every step, where somebody asks for them."""
+"""Keeps what the model said at every step, where somebody asks for it."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
 
 class Record:
-    """log-probabilities and logits of each step, laid out as transformers does: (B * K, V).
+    """The tensors (R, V) of each step, laid out as transformers does: (B * K, V).
 
-    What stands in rows of sentences that had left is -inf; no returned hypothesis goes through them.
+    Rows that no hypothesis goes through, those of sentences that had left among them, are -inf.
     """
 
     def __init__(self, batch: int, beams: int):
         self._batch, self._beams = batch, beams
-        self._scores: list[Tensor] = []
-        self._logits: list[Tensor] = []
+        self.steps: tuple[Tensor, ...] = ()
 
-    def add_scores(self, ids: Tensor, log_probs: Tensor) -> None:
-        """Of the sentences `ids` (S,), (R, V)."""
-        self._scores.append(self._laid_out(ids, log_probs))
+    def add(self, ids: Tensor, rows: Tensor) -> None:
+        """Of the sentences `ids` (S,)."""
+        by_sentence = rows.view(len(ids), -1, rows.shape[-1])
+        whole = rows.new_full((self._batch, self._beams, rows.shape[-1]), -math.inf)
+        if not self.steps:  # there was one row a sentence, which there stands for all
+            by_sentence = by_sentence.expand(-1, self._beams, -1)
+        whole[ids, : by_sentence.shape[1]] = by_sentence
+        self.steps += (whole.flatten(0, 1),)
 
-    def add_logits(self, ids: Tensor, logits: Tensor) -> None:
-        self._logits.append(self._laid_out(ids, logits))
 
-    def scores(self) -> tuple[Tensor, ...]:
-        return tuple(self._scores)
+class Recorder:
+    """The last of the processors: what it sees is what the candidates are ranked by."""
 
-    def logits(self) -> tuple[Tensor, ...]:
-        return tuple(self._logits)
+    def __init__(self, record: Record, decoder: Any):
+        self._record, self._decoder = record, decoder
 
-    def _laid_out(self, ids: Tensor, rows: Tensor) -> Tensor:
-        V = rows.shape[-1]
-        by_sentence = rows.view(len(ids), -1, V).expand(-1, self._beams, V) if len(rows) == len(ids) else rows
-        whole = rows.new_full((self._batch, self._beams, V), -math.inf)
-        whole[ids] = by_sentence.reshape(len(ids), self._beams, V)
-        return whole.view(-1, V)
+    def begin(self, beginning: Any) -> Recorder:
+        return self
+
+    def __call__(self, log_probs: Tensor) -> Tensor:
+        self._record.add(self._decoder.ids, log_probs)
+        return log_probs
+
+    def follow(self, rows: Tensor, tokens: Tensor) -> None:
+        pass

@@ -16,8 +16,9 @@ from s2sfast.hf.record import Record
 class Decoder:
     """A transformers model at work. S sentences alive, W beams each, R = S * W rows, P tokens of the prompt."""
 
-    def __init__(self, settings: Settings, record: Record):
-        self._settings, self._record = settings, record
+    def __init__(self, settings: Settings, logits: Record | None = None):
+        """`logits` takes down what the model says."""
+        self._settings, self._record = settings, logits
         self._model = settings.model
         self._pool = settings.pool
         self._cache = make_cache(settings.pool, settings.encoder_decoder)
@@ -28,14 +29,12 @@ class Decoder:
         """(S,) which sentences of the batch are alive."""
         self.state = _Follower(self._pool.follow)
         self.memory = _Follower(self._keep_sentences)
-
-    @property
-    def width(self) -> int:
-        return self._pool.width
+        self.prompt_length, self.max_length = self._length, settings.config.max_length
+        self.vocabulary: int = settings.model.config.get_text_config(decoder=True).vocab_size
 
     def rows(self) -> Tensor:
         """(R, 1) the row that each would have if no sentence had left and each had all its beams."""
-        beams = torch.arange(self.width, device=self.ids.device)
+        beams = torch.arange(self._pool.width, device=self.ids.device)
         return (self.ids[:, None] * self._settings.beams + beams).reshape(-1, 1)
 
     def prefill(self, prefix: Tensor, lengths: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor]:
@@ -55,7 +54,7 @@ class Decoder:
         if s.padded:
             inputs[s.mask_name] = tokens.new_ones((len(tokens), self._length + 1))
         if self._positions is not None:
-            inputs[s.positions_name] = self._positions.repeat_interleave(self.width, 0)
+            inputs[s.positions_name] = self._positions.repeat_interleave(self._pool.width, 0)
             self._positions += 1
         with stepping(self._pool):
             logits = self._logits(inputs)
@@ -65,14 +64,9 @@ class Decoder:
     def _logits(self, inputs: dict[str, Any]) -> Tensor:
         """(R, V) float32, of the last token."""
         logits: Tensor = self._model(**inputs, return_dict=True).logits[:, -1].float()
-        if self._settings.config.output_logits:
-            self._record.add_logits(self.ids, logits)
+        if self._record is not None:
+            self._record.add(self.ids, logits)
         return logits
-
-    def record_scores(self, tokens_so_far: Tensor, log_probs: Tensor) -> Tensor:
-        """The last of the processors, where scores are wanted."""
-        self._record.add_scores(self.ids, log_probs)
-        return log_probs
 
     def _keep_sentences(self, keep: Tensor) -> None:
         self.ids = self.ids.index_select(0, keep)

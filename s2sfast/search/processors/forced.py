@@ -58,14 +58,14 @@ class ForcedTokens:
 
 
 class _Forced(Tracker):
-    edits = True
-
     def __init__(self, first: tuple[int, ...] | None, last: tuple[int, ...] | None, beginning: Beginning):
         self._most = max(*(first or ()), *(last or ()), -1)
         self._first = None if first is None else ids_on(beginning, first)
         self._last = None if last is None else ids_on(beginning, last)
         self._position = Position(beginning)
         self._longest = beginning.max_length  # (R,) where sentences differ
+        # A log-softmax of one logit is 0; of several equal ones it is not, nor what would be added, to the last bit.
+        self.edits = all(ids is None or len(ids) == 1 for ids in (first, last))
 
     @property
     def idle(self) -> bool:
@@ -78,13 +78,12 @@ class _Forced(Tracker):
         return log_probs
 
     def edit(self, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Forced rows get logits of which the forced tokens have all, and their share in the bias."""
+        """Forced rows get logits of which the forced token has all."""
         for ids, where in self._now():
             check_vocabulary("ForcedTokens", "ids", self._most, logits)
             rows = torch.as_tensor(where, device=logits.device).expand(len(logits))[:, None]
             alone = logits.new_full(logits.shape[1:], -math.inf).index_fill_(0, ids, 0.0)
-            share = bias.new_zeros(bias.shape[1:]).index_fill_(0, ids, math.log(len(ids)))
-            logits, bias = torch.where(rows, alone, logits), torch.where(rows, share, bias)
+            logits, bias = torch.where(rows, alone, logits), bias.masked_fill(rows, 0.0)
         return logits, bias
 
     def _now(self) -> list[tuple[Tensor, bool | Tensor]]:
