@@ -203,7 +203,8 @@ class _Search:
         young = torch.tensor([h.length < a.min_length for _, h in batch], device=a.device)
         logits, normalized, bias = offers.prepare(logits, len(batch), young if a.min_length else False, False)
         before = torch.tensor([[h.score] for _, h in batch], device=a.device)
-        return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, self.stats.steps - 1)
+        generated = torch.tensor([h.length for _, h in batch], device=a.device)
+        return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, generated)
 
     def _told(self, batch: list[tuple[Sentence, Hypothesis]], logits: Tensor) -> Offers:
         """With processors that have been told these hypotheses, all of one length, from their beginnings.

@@ -10,7 +10,7 @@ from torch import Tensor
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.prefixes import Prefixes
 from s2sfast.search.processors.base import Beginning, begun
-from s2sfast.search.ranking import Offer
+from s2sfast.search.ranking import Offer, log_softmax, wide
 from s2sfast.search.stepper import Stepper
 
 
@@ -34,7 +34,7 @@ class Offers:
         """
         a = self._a
         if a.temperature != 1.0:
-            logits = logits.to(_wide(logits)) / a.temperature
+            logits = logits.to(wide(logits)) / a.temperature
         if a.rule.renormalizes and young is not False:
             logits, young = self._without_eos(logits, sentences, young), False
         bias = self._bias(logits, young, last if a.rule.closes_with_eos else False)
@@ -57,7 +57,7 @@ class Offers:
             return logits, None
         rows, V = logits.shape
         alike = all(tracker.alike for tracker in active)
-        bias = logits.new_zeros((1 if alike else rows, V), dtype=_wide(logits))
+        bias = logits.new_zeros((1 if alike else rows, V), dtype=wide(logits))
         for tracker in active:
             logits, bias = tracker.edit(logits, bias)
         return logits, bias.view(1 if alike else sentences, -1, V)
@@ -86,7 +86,7 @@ class Offers:
 
     def _at_eos(self, logits: Tensor, there: float, elsewhere: float) -> Tensor:
         """(V,)"""
-        row = logits.new_full((self._model.vocabulary,), elsewhere, dtype=_wide(logits))
+        row = logits.new_full((self._model.vocabulary,), elsewhere, dtype=wide(logits))
         return row.index_fill_(0, torch.tensor(self._a.eos, device=self._a.device), there)
 
     def explained(self, error: ValueError, offer: Offer, sentences: Tensor, late: bool = False) -> ValueError:
@@ -97,15 +97,5 @@ class Offers:
             return error if late else ValueError(f"{where}: {error}")
         row, beam = bad[0].tolist()
         what = "log_probs from the processors" if offer.normalized and not self._a.normalized else "logits"
-        at = f"sentence {int(sentences[row])}, beam {beam}"
+        at = f"sentence {int(sentences[row]) // self._a.groups}, beam {beam}"
         return ValueError(f"{where}: expected finite {what} or -inf; got a NaN or +inf for {at}")
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """In float32, or float64 for such logits; a row of -inf stays one."""
-    dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
-    return torch.log_softmax(logits, dim=-1, dtype=_wide(logits)).masked_fill(dead, -math.inf)
-
-
-def _wide(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
