@@ -71,8 +71,11 @@ def search(model: Any, processors: list, **options: Any) -> Any:
 
 
 def assert_same_search(ours: Any, theirs: Any) -> None:
-    everyone = list(range(len(PREFIXES)))
-    assert rows_of(ours, everyone) == rows_of(theirs, everyone)
+    """The same hypotheses; sums to the rounding of float32, since theirs run after a log-softmax of its own."""
+    for name in ("tokens", "lengths", "finished"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    for name in ("scores", "log_probs", "token_log_probs"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=2e-6)
 
 
 def compare(pair: tuple[Any, Callable], options: dict[str, Any]) -> None:
@@ -325,7 +328,7 @@ def test_ids_of_a_prefix_that_the_model_cannot_generate_are_let_be() -> None:
     options = {"start": torch.tensor([[30, 40, 30], [2, 2, 50]]), "eos": EOS, "beam": 3, "max_length": 6}
     for ours, theirs in pairs:
         found = [beam_search(step, table.initial(2), processors=[one], **options) for one in (ours, theirs())]
-        assert rows_of(found[0], [0, 1]) == rows_of(found[1], [0, 1])
+        assert_same_search(*found)
 
 
 def test_neither_the_models_buffer_nor_a_users_tensor_is_written_into() -> None:
