@@ -67,8 +67,10 @@ class Automaton:
         return _Walk(transitions, start.expand(len(beginning.prefix)), accepting, beginning)
 
 
-class _Walk:
+class _Walk(Tracker):
     """The state of every row; state Q, from which nothing leads on, where nothing runs."""
+
+    edits = True
 
     def __init__(self, transitions: Tensor, states: Tensor, accepting: Tensor, beginning: Beginning):
         Q, V = transitions.shape
