@@ -110,6 +110,6 @@ def integers_of(name: str, what: str, value: object) -> Tensor:
         raise ValueError(
             f"{name}: expected {what} to be integers, in a regular array; got {value!r} ({error})"
         ) from None
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
         raise ValueError(f"{name}: expected integer {what}; got {tensor.dtype}")
     return tensor.to(torch.int64)
