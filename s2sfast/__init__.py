@@ -35,10 +35,13 @@ from s2sfast.search import (
     LengthPenalty,
     LiveBeams,
     beam_search,
+    diverse_beam_search,
     exhaustive_search,
     greedy_search,
     processors,
     rules,
+    sample,
+    stochastic_beam_search,
     stream,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
@@ -72,6 +75,7 @@ __all__ = [
     "bilinear_attention",
     "content_address",
     "cosine_attention",
+    "diverse_beam_search",
     "dot_attention",
     "exhaustive_search",
     "greedy_search",
@@ -85,6 +89,8 @@ __all__ = [
     "processors",
     "reference",
     "rules",
+    "sample",
+    "stochastic_beam_search",
     "stream",
     "synchronize",
 ]

@@ -3,9 +3,12 @@
 from s2sfast.search import processors, rules
 from s2sfast.search.beam import beam_search, greedy_search
 from s2sfast.search.coverage import CoveragePenalty
+from s2sfast.search.diverse import diverse_beam_search
 from s2sfast.search.exhaustive import exhaustive_search
 from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.result import BeamResult, SearchStats
+from s2sfast.search.sample import sample
+from s2sfast.search.stochastic import stochastic_beam_search
 from s2sfast.search.stream import Chunk, stream
 from s2sfast.search.tree import BeamTree, Node
 from s2sfast.search.uid import UID
@@ -22,9 +25,12 @@ __all__ = [
     "Node",
     "SearchStats",
     "beam_search",
+    "diverse_beam_search",
     "exhaustive_search",
     "greedy_search",
     "processors",
     "rules",
+    "sample",
+    "stochastic_beam_search",
     "stream",
 ]
