@@ -10,22 +10,25 @@ CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
-.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench lint format clean
+.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench bench-search lint format clean speech
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
 	@echo "make test      the whole test suite"
 	@echo "make test-cuda the CUDA half of it: kernels run on the CPU, and on a GPU if there is one"
 	@echo "make bench     benchmarks against the rivals, results in benchmarks/results, docs/benchmarks.md"
+	@echo "make bench-search  searches against transformers and CTranslate2, beam sizes, pruning rules"
 	@echo "make lint      ruff, mypy, clang-format, generated docs up to date"
 	@echo "make sanitize  native tests under the address and undefined-behaviour sanitizers"
 	@echo "make cuda-report   registers, loads in flight, occupancy of every CUDA kernel; make cuda-mutants"
 	@echo "make nvcc      a CUDA compiler from PyPI, where the machine has none; then make build"
+	@echo "make speech    recorded speech with transcripts for the tests, where apt-get knows the package"
 	@echo "make build     only build the extension; make format; make clean"
 
 demo: $(VENV)/.demo $(VENV)/.built
 	$(VENV)/bin/s2sfast demo
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
+	@$(MAKE) speech || echo "== without it: the tests of recorded speech are skipped, or fail with S2SFAST_REAL=1"
 	$(PY) -m pytest
 	$(PY) -m tests.cuda.suite
 
@@ -57,7 +60,12 @@ bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
 	$(PY) -m pytest benchmarks -q --kind ntm --benchmark-json benchmarks/results/ntm.json
 	$(PY) -m benchmarks.bandwidth
 	$(PY) -m benchmarks.empty_op
+	$(PY) -m benchmarks.report
+
+bench-search: $(VENV)/.bench $(VENV)/.demo $(VENV)/.built
 	$(PY) -m benchmarks.search_overhead
+	$(PY) -m benchmarks.search_quality
+	$(PY) -m benchmarks.search_rivals
 	$(PY) -m benchmarks.report
 
 lint: $(VENV)/.lint $(VENV)/.base
@@ -73,6 +81,8 @@ format: $(VENV)/.lint
 	$(VENV)/bin/clang-format -i $(CPP)
 
 build: $(VENV)/.built
+
+speech: $(VENV)/share/speech
 
 nvcc: $(VENV)/.nvcc
 	rm -f $(VENV)/.built
@@ -101,6 +111,18 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.nvcc: pyprojec
 	@echo "== installing what $(patsubst .%,%,$(notdir $@)) needs"
 	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(PY) -m pip install --no-build-isolation -e ".[$(patsubst .%,%,$(notdir $@))]"
 	@touch s2sfast/_*.so $@
+
+# Recordings with transcripts (BSD licence): a Debian package, taken apart without installing it.
+SPEECH := pocketsphinx-testdata
+$(VENV)/share/speech: | $(VENV)/bin/python
+	@echo "== downloading $(SPEECH)"
+	@command -v apt-get > /dev/null && command -v dpkg-deb > /dev/null || { echo "apt-get and dpkg-deb are missing: unpack the Debian package $(SPEECH) and link its usr/share/pocketsphinx/test/data to $@"; exit 1; }
+	rm -rf $(VENV)/share/speech.part
+	mkdir -p $(VENV)/share/speech.part
+	cd $(VENV)/share/speech.part && { apt-get download $(SPEECH) || { apt-get update && apt-get download $(SPEECH); }; }
+	dpkg-deb -x $(VENV)/share/speech.part/*.deb $(VENV)/share/speech.part
+	mv $(VENV)/share/speech.part/usr/share/pocketsphinx/test/data $@
+	rm -rf $(VENV)/share/speech.part
 
 clean:
 	rm -rf build dist *.egg-info s2sfast/_*.so $(VENV)/.built demo.png beam.svg

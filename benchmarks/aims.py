@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import attention_aims, ntm_aims
+from benchmarks import attention_aims, ntm_aims, search_aims
 from benchmarks.results import Results
 from benchmarks.verdict import Verdict
 
@@ -23,6 +23,7 @@ def verdicts(results: Results) -> list[Verdict]:
         _log_sum_exp(results),
         *attention_aims.verdicts(results),
         *ntm_aims.verdicts(results),
+        *search_aims.verdicts(results),
     ]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from benchmarks import projection_sass
 from benchmarks.projection_model import GPUS, step, walk
 from benchmarks.results import Row, best_rival
-from benchmarks.tables import seconds, spread, table, times
+from benchmarks.tables import spread
+from benchmarks.text import seconds, table, times
 
 OURS = ("fast", "out", "graph")
 HOW = """\

@@ -20,7 +20,7 @@ from benchmarks.projection_model import (
     walk,
 )
 from benchmarks.results import Results, load
-from benchmarks.tables import seconds, table
+from benchmarks.text import seconds, table
 
 SHOWN = (1_000, 32_000, 256_000)
 """Sizes of the vocabulary; the bench cases have one more."""

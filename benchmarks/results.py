@@ -19,7 +19,7 @@ OPS_OF = {
 }  # fmt: skip
 """The ops whose rows a file has, by its kind: of the search, of attention and copying, of a Neural Turing Machine."""
 OPS_KINDS = tuple(OPS_OF)
-KINDS = (*OPS_KINDS, "bandwidth", "empty_op", "search_overhead")
+KINDS = (*OPS_KINDS, "bandwidth", "empty_op", "search_overhead", "search_rivals", "search_quality")
 
 
 @dataclass

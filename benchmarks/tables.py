@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from benchmarks import search_tables
 from benchmarks.aims import verdicts
 from benchmarks.results import NOT_RIVALS, Results, Row, best_rival, where
+from benchmarks.text import seconds, table, times
 
 HEADLINES = (
     *(("beam_topk", case) for case in ("B1-K1-V1k", "B1-K5-V32k", "B8-K5-V32k", "B1-K5-V256k", "B1-K50-V32k")),
@@ -34,34 +34,8 @@ over s2sfast: below 1 we lose, and the row says so. MB beside a time forward and
 beyond what stood before the call, results included."""
 
 
-def seconds(value: float) -> str:
-    """
-    >>> [seconds(x) for x in (4.567e-6, 0.000789, 0.0123, 2.5)]
-    ['4.57 us', '789 us', '12.3 ms', '2.50 s']
-    """
-    for unit, scale in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
-        number = f"{value / scale:.3g}"
-        if float(number) < 1000 or unit == "s":
-            break
-    digits = max(0, 3 - len(number.split(".")[0]))
-    return f"{float(number):.{digits}f} {unit}"
-
-
-def times(ratio: float) -> str:
-    """
-    >>> times(0.987), times(8.21), times(153.2)
-    ('0.99x', '8.2x', '153x')
-    """
-    return f"{ratio:.2f}x" if ratio < 1 else f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
-
-
 def spread(row: Row) -> str:
     return f"{seconds(row.median)} [{seconds(row.q1)}, {seconds(row.q3)}]"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
 
 
 # --- the parts of docs/benchmarks.md ----------------------------------------------------------------------
@@ -72,7 +46,8 @@ def document(results: Results) -> str:
     parts += [_caution(results), "## Aims", _aims(results), "## Ops", _losses(results)]
     for op, threads in results.ops():
         parts += [f"### {op}, {threads} thread{'s' if threads > 1 else ''}", _op(results, op, threads)]
-    parts += ["### Contestants", _providers(results), _left_out(results), _calls(results), _search(results)]
+    parts += ["### Contestants", _providers(results), _left_out(results), _calls(results)]
+    parts += search_tables.parts(results)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -177,31 +152,8 @@ def _calls(results: Results) -> str:
         return ""
     about = results.files["empty_op"]["providers"]
     sizes = ", ".join(f"{name}={value}" for name, value in rows[0]["sizes"].items())
-    lines = [[row["provider"], _us(row), about[row["provider"]]] for row in rows]
+    lines = [[row["provider"], search_tables.microseconds(row), about[row["provider"]]] for row in rows]
     return f"## The cost of a call\n\nbeam_topk at {sizes}, one thread, us.\n\n" + table(["", "us", "what"], lines)
-
-
-def _search(results: Results) -> str:
-    rows = results.extra("search_overhead")
-    if not rows:
-        return ""
-    runs = dict.fromkeys((row["batch"], row["ends"]) for row in rows)
-    at = {((row["batch"], row["ends"]), row["provider"]): row for row in rows}
-    names = dict.fromkeys(row["provider"] for row in rows)
-    lines = [[name] + [_us(at[run, name]) for run in runs] for name in names]
-    head = ["us per step"] + [f"B={batch}, ends {ends}" for batch, ends in runs]
-    first = rows[0]
-    about = (
-        f"K={first['beam']}, V={first['vocabulary']}, {first['steps']} steps, one thread, a model that replays ready "
-        "logits; what the calls of the model alone take is shown and not subtracted. Both searches found the same "
-        'tokens. transformers runs without a cache, so nothing is reordered on either side. "A search of one step" is '
-        "what a search costs to begin and end."
-    )
-    return f"## The search's own cost per step\n\n{about}\n\n{table(head, lines)}"
-
-
-def _us(row: dict[str, Any]) -> str:
-    return f"{row['median'] * 1e6:.1f} [{row['q1'] * 1e6:.1f}, {row['q3'] * 1e6:.1f}]"
 
 
 # --- the README's few lines -------------------------------------------------------------------------------

@@ -32,12 +32,18 @@ from s2sfast.search import (
     UID,
     BeamResult,
     CoveragePenalty,
+    EditSimilarity,
+    Ensemble,
     LengthPenalty,
     LiveBeams,
+    NgramF,
+    ShallowFusion,
     beam_search,
+    best_first_search,
     diverse_beam_search,
     exhaustive_search,
     greedy_search,
+    mbr,
     processors,
     rules,
     sample,
@@ -46,7 +52,7 @@ from s2sfast.search import (
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
 
-_LAZY = ("models", "nn", "plot")  # not needed to search; plot wants matplotlib
+_LAZY = ("hf", "models", "nn", "plot")  # not needed to search; hf wants transformers, plot matplotlib
 
 
 def __getattr__(name: str) -> Any:
@@ -61,17 +67,22 @@ __all__ = [
     "BeamCandidates",
     "BeamResult",
     "CoveragePenalty",
+    "EditSimilarity",
+    "Ensemble",
     "LengthPenalty",
     "LiveBeams",
     "NTMActivation",
     "NTMHead",
     "NTMStep",
+    "NgramF",
     "Pruning",
+    "ShallowFusion",
     "additive_attention",
     "additive_scores",
     "backtrace",
     "beam_search",
     "beam_topk",
+    "best_first_search",
     "bilinear_attention",
     "content_address",
     "cosine_attention",
@@ -81,6 +92,7 @@ __all__ = [
     "greedy_search",
     "info",
     "location_address",
+    "mbr",
     "memory_read",
     "memory_write",
     "ntm_step",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from s2sfast import ops, reference
 from s2sfast.search import state as trees
+from s2sfast.search.checks import integer
 from s2sfast.search.coverage import CoveragePenalty
 from s2sfast.search.penalties import Penalty
 from s2sfast.search.processors.base import Processor, reads_prefixes
@@ -105,17 +105,6 @@ class Arguments:
     @property
     def device(self) -> torch.device:
         return self.prefix.device
-
-
-def integer(name: str, what: str, value: Any, least: int = 1) -> int:
-    """The integer, of whatever integer type (numpy's, a 0-d tensor)."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least:
-        raise ValueError(f"{name}: expected {what} to be an integer >= {least}; got {value!r}")
-    return number
 
 
 def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:

@@ -135,7 +135,7 @@ class Loop:
     def _offer(self, logits: Tensor, forced: Tensor | None, last: bool | Tensor) -> Offer:
         a = self.a
         young = a.min_length > 0 and self.t < a.min_length + (0 if self.late is None else self.late)
-        logits, normalized, bias = self.offers.prepare(logits, young, last)
+        logits, normalized, bias = self.offers.prepare(logits, self.S, young, last)
         scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
         log_probs = scores if self.log_probs is self.scores else self.log_probs
         pruning = a.pruning_at(self.t)

@@ -20,21 +20,52 @@ class Offers:
     def __init__(self, arguments: Arguments, model: Stepper, prefixes: Prefixes | None):
         a = self._a = arguments
         self._model = model
-        shared = a.prefix if prefixes is None else prefixes.tokens
-        self.trackers = begun(a.processors, Beginning(shared, a.eos, a.max_length), prefixes)
+        lengths = None if a.prefill is None else a.prefix_lengths
+        self.trackers = begun(a.processors, Beginning(a.shared_prefix, a.eos, a.max_length, lengths, a.late), prefixes)
+        edits = all(getattr(tracker, "edits", False) for tracker in self.trackers)
+        self._edits = edits and not (a.normalized and self.trackers)
+        self._same: Tensor | None = None  # the bias of trackers that all write the same, once it is there
 
-    def prepare(self, logits: Tensor, young: bool | Tensor, last: bool | Tensor) -> tuple[Tensor, bool, Tensor | None]:
-        """((R, V) logits, are they log-probabilities to be used as they are, a bias).
+    def prepare(
+        self, logits: Tensor, sentences: int, young: bool | Tensor, last: bool | Tensor
+    ) -> tuple[Tensor, bool, Tensor | None]:
+        """((R, V) logits, are they log-probabilities to be used as they are, a bias that broadcasts to (S, W, V)).
 
         `young` and `last`: eos may not come yet, must come now; (S,) where sentences differ.
         """
         a = self._a
         if a.temperature != 1.0:
             logits = logits.to(wide(logits)) / a.temperature
-        if self.trackers:
-            logits = self._process(logits.clone() if a.normalized else log_softmax(logits))
-        normalized = a.normalized or bool(self.trackers)
-        return logits, normalized, self._bias(logits, young, last if a.rule.closes_with_eos else False)
+        if a.rule.renormalizes and young is not False:
+            logits, young = self._without_eos(logits, sentences, young), False
+        bias = self._bias(logits, young, last if a.rule.closes_with_eos else False)
+        if not self._edits:
+            return self._process(logits.clone() if a.normalized else log_softmax(logits)), True, bias
+        logits, edited = self._edit(logits, sentences)
+        if edited is not None:
+            bias = edited if bias is None else bias + edited
+        return logits, a.normalized, bias
+
+    def _without_eos(self, logits: Tensor, sentences: int, young: bool | Tensor) -> Tensor:
+        """The rest shares its probability."""
+        bias = self._bias(logits, young, False)
+        return logits if bias is None else (logits.view(sentences, -1, logits.shape[1]) + bias).view_as(logits)
+
+    def _edit(self, logits: Tensor, sentences: int) -> tuple[Tensor, Tensor | None]:
+        """(logits, the trackers' bias)."""
+        active = [tracker for tracker in self.trackers if not tracker.idle]
+        if not active:
+            return logits, None
+        alike = all(tracker.alike for tracker in active)
+        if alike and self._same is not None:
+            return logits, self._same
+        rows, V = logits.shape
+        bias = logits.new_zeros((1 if alike else rows, V), dtype=wide(logits))
+        for tracker in active:
+            logits, bias = tracker.edit(logits, bias)
+        bias = bias.view(1 if alike else sentences, -1, V)
+        self._same = bias if alike else None
+        return logits, bias
 
     def _process(self, log_probs: Tensor) -> Tensor:
         shape = log_probs.shape
@@ -70,6 +101,6 @@ class Offers:
         if not len(bad):
             return error if late else ValueError(f"{where}: {error}")
         row, beam = bad[0].tolist()
-        what = "log_probs from the processors" if self.trackers else "logits"
+        what = "log_probs from the processors" if offer.normalized and not self._a.normalized else "logits"
         at = f"sentence {int(sentences[row]) // self._a.groups}, beam {beam}"
         return ValueError(f"{where}: expected finite {what} or -inf; got a NaN or +inf for {at}")

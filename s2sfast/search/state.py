@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -104,6 +104,26 @@ def select_rows(tree: Any, dims: Any, index: Tensor, rows: int, path: str) -> An
         return tree
     result = reorder(index)
     return tree if result is None else result
+
+
+def gather_rows(parts: Sequence[tuple[Any, Tensor]], dims: Any) -> Any:
+    """One new tree with the rows `index` of each (tree, index), one after another.
+
+    The trees have one structure. 0-d tensors are copied and other values pass, both of the first tree.
+    """
+    first = parts[0][0]
+    if isinstance(first, Tensor):
+        if not first.dim():
+            return first.clone()
+        picked = [tree.index_select(dims, index) for tree, index in parts]
+        return picked[0] if len(picked) == 1 else torch.cat(picked, dims)
+    children = _children(first)
+    if children is None:
+        return first
+    others = [(dict(_children(tree) or ()), index) for tree, index in parts]
+    return _rebuild(
+        first, {k: gather_rows([(tree[k], index) for tree, index in others], _dims_of(dims, k)) for k, _ in children}
+    )
 
 
 def check_rows(tree: Any, dims: Any, rows: int, path: str) -> None:

@@ -21,20 +21,45 @@ class Beginning:
     """What a tracker may know of its search. Its rows are the B sentences at first."""
 
     prefix: Tensor
-    """(B, P) int64, the tokens fed before the first choice; with ragged prefixes, those that all sentences share."""
+    """(B, P) int64, the tokens fed before the first choice; with ragged prefixes, those that all sentences share, or
+    all of them where a prefill consumes them."""
     eos: tuple[int, ...]
     max_length: int | Tensor
     """How many tokens may be generated; (B,) where sentences differ."""
+    lengths: Tensor | None = None
+    """(B,) how many tokens of `prefix` count, where sentences differ: what follows is padding."""
+    late: Tensor | None = None
+    """(B,) how many more tokens of its prefix each sentence is fed, by `follow`, before it generates; None: none."""
 
 
-class Tracker(Protocol):
+class Tracker:
     """A processor at work in one search."""
+
+    edits = False
+    """It can do without log-probabilities, by :meth:`edit`. Where all trackers of a search can, a step needs no
+    log-softmax beside the fused op's own. A matter of the class: bits must not depend on the step or on neighbours."""
+    alike = False
+    """It edits, and writes the same into every row of every step."""
+
+    @property
+    def idle(self) -> bool:
+        """This step it would change nothing."""
+        return False
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         """(R, V) -> (R, V); may write into what it gets."""
+        raise NotImplementedError
+
+    def edit(self, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, V) logits, not to be written into, and the bias that is added to their log-softmax, which may be.
+
+        As it stands, for those that write nothing but -inf, whatever stands there.
+        """
+        return logits, self(bias)
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         """Row r of the next step (R',) continues row `rows[r]` of this one with `tokens[r]`."""
+        raise NotImplementedError
 
 
 class Processor(Protocol):
@@ -43,14 +68,16 @@ class Processor(Protocol):
     def begin(self, beginning: Beginning) -> Tracker: ...
 
 
-class _OnPrefixes:
+class _OnPrefixes(Tracker):
     """A callable of tokens and log-probabilities, as a tracker."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], prefixes: Prefixes):
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], prefixes: Prefixes, copies: bool):
         self._function, self._prefixes = function, prefixes
+        self._copies = copies  # a tracker comes later, and may write into what the user's function still holds
 
     def __call__(self, log_probs: Tensor) -> Tensor:
-        return self._function(self._prefixes.tokens, log_probs)
+        result = self._function(self._prefixes.tokens, log_probs)
+        return result.clone() if self._copies and isinstance(result, Tensor) else result
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         pass
@@ -65,10 +92,11 @@ def begun(
 ) -> list[Tracker]:
     """The trackers of one search."""
     trackers: list[Tracker] = []
-    for processor in processors:
+    for number, processor in enumerate(processors):
         if reads_prefixes(processor):
             assert prefixes is not None and callable(processor)
-            trackers.append(_OnPrefixes(processor, prefixes))
+            copies = not all(map(reads_prefixes, processors[number + 1 :]))
+            trackers.append(_OnPrefixes(processor, prefixes, copies))
         else:
             trackers.append(processor.begin(beginning))  # type: ignore[union-attr]
     return trackers

@@ -1,0 +1,53 @@
+"""The callable that generate() takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from s2sfast.search import beam_search as search
+from s2sfast.search import rules
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+
+TESTED = ("5.23", "5.24")
+"""The versions of transformers that the tests have run with."""
+
+
+@torch.no_grad()
+def beam_search(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    **model_kwargs: Any,
+) -> Any:
+    from s2sfast.hf.arguments import prepare
+    from s2sfast.hf.attention import switched
+    from s2sfast.hf.output import output
+    from s2sfast.hf.processors import as_processors
+    from s2sfast.hf.record import Record, Recorder
+    from s2sfast.hf.step import Decoder
+
+    config = generation_config
+    settings = prepare(model, input_ids, logits_processor, stopping_criteria, config, model_kwargs)
+    B, P = settings.prompt.shape
+    logits = Record(B, config.num_beams) if settings.returns("output_logits") else None
+    scores = Record(B, config.num_beams) if settings.returns("output_scores") else None
+    decoder = Decoder(settings, logits)
+    processors = as_processors(logits_processor, decoder)
+    if scores is not None:
+        processors.append(Recorder(scores, decoder))
+    with switched(model):
+        found = search(
+            decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=config._eos_token_tensor,
+            beam=config.num_beams, n_best=config.num_return_sequences, max_length=config.max_length - P,
+            length_penalty=config.length_penalty, rules=rules.HF(early_stopping=config.early_stopping),
+            processors=processors, ends=settings.ends(scores),
+            return_attention=bool(config.return_dict_in_generate),
+        )  # fmt: skip
+    return output(settings, found, scores, logits)
