@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from s2sfast.search import arguments as check
-from s2sfast.search import state as trees
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.candidates import Candidates
 from s2sfast.search.coverage import CoveragePenalty, as_coverage
+from s2sfast.search.groups import grouped, merged
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
 from s2sfast.search.processors.base import Processor
@@ -132,7 +131,7 @@ class Diverse:
         S, W, V = offer.logits.shape
         G, B = self._groups, S // self._groups
         logits, scores = offer.logits.view(B, G, W, V), offer.scores.view(B, G, W)
-        bias = None if offer.bias is None else offer.bias.expand(S, 1, V).view(B, G, 1, V)
+        bias = None if offer.bias is None else offer.bias.expand(S, W, V).view(B, G, W, V)
         chosen = offer.scores.new_zeros((B, V))  # how often, by the groups so far
         found = []
         for g in range(G):
@@ -154,74 +153,3 @@ class Diverse:
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         pass
-
-
-# --- the groups as sentences of the loop ---------------------------------------------------------
-
-
-def grouped(a: Arguments, groups: int) -> Arguments:
-    """The search with every sentence G times; only its memory stays one."""
-    if groups == 1:
-        return a
-
-    def times(x: Any) -> Any:
-        return x.repeat_interleave(groups, 0) if isinstance(x, Tensor) else x
-
-    function, prefill = a.step, a.prefill
-    each = torch.arange(a.batch, device=a.device).repeat_interleave(groups)
-
-    def step(tokens: Tensor, state: Any, memory: Shared) -> Any:
-        return function(tokens, state, memory.tree)
-
-    def prefill_once(prefix: Tensor, lengths: Tensor, state: Any, memory: Shared) -> Any:
-        assert prefill is not None
-        output = prefill(prefix[::groups], lengths[::groups], state, memory.tree)
-        if not isinstance(output, tuple) or len(output) not in (2, 3):
-            return output  # the loop says what is wrong with it
-        state = trees.select_rows(output[1], a.state_dims, each, a.batch, "state")
-        return (times(output[0]), state, *map(times, output[2:]))
-
-    return replace(
-        a, step=step, prefill=None if prefill is None else prefill_once, memory=Shared(a.memory, a.batch, groups),
-        state=a.state if prefill is not None else trees.select_rows(a.state, a.state_dims, each, a.batch, "state"),
-        prefix=times(a.prefix), prefix_lengths=times(a.prefix_lengths), max_length=times(a.max_length), groups=groups,
-    )  # fmt: skip
-
-
-class Shared:
-    """A memory of one row a sentence, in a loop that counts G."""
-
-    def __init__(self, tree: Any, sentences: int, groups: int):
-        self.tree, self._sentences, self._groups = tree, sentences, groups
-
-    def reorder(self, index: Tensor) -> Shared:
-        at = index[:: self._groups].div(self._groups, rounding_mode="floor")
-        return Shared(trees.select_rows(self.tree, 0, at, self._sentences, "memory"), len(at), self._groups)
-
-
-def merged(result: BeamResult, groups: int, n_best: int) -> BeamResult:
-    """The n best of each sentence's groups."""
-    if groups == 1:
-        return result
-
-    def together(x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0] // groups, groups * x.shape[1], *x.shape[2:])
-
-    order = together(result.scores).sort(dim=1, descending=True, stable=True).indices[:, :n_best]
-    sentence = torch.arange(len(order), device=order.device)[:, None]
-    lengths = together(result.lengths)[sentence, order]
-    L = int(lengths.max()) if lengths.numel() else 0
-
-    def best(x: Tensor) -> Tensor:
-        return together(x)[sentence, order]
-
-    return BeamResult(
-        tokens=best(result.tokens)[:, :, :L],
-        lengths=lengths,
-        scores=best(result.scores),
-        log_probs=best(result.log_probs),
-        token_log_probs=best(result.token_log_probs)[:, :, :L],
-        finished=best(result.finished),
-        attention=None if result.attention is None else best(result.attention)[:, :, :L],
-        stats=result.stats,
-    )

@@ -13,7 +13,7 @@ import torch
 from models import STATE_KINDS, MemoryModel, PrefillModel, TableModel, pack, stateful_step
 from naive_variants import Found, Path, Ranking, Search, Siblings, agree
 
-from s2sfast import beam_search, diverse_beam_search
+from s2sfast import beam_search, diverse_beam_search, processors
 
 VOCAB, EOS = 7, 0
 
@@ -159,6 +159,37 @@ def test_prefixes_and_prefill_and_lengths_of_each_sentence() -> None:
             model, model.initial([b]), start=prefixes[b : b + 1, :n], max_length=int(most[b]), **options
         )
         assert torch.equal(alone.scores[0], together.scores[b]) and alone.best(0) == together.best(b)
+
+
+PROCESSORS: dict[str, Any] = {
+    "forced prefix": lambda: processors.ForcedPrefix(torch.tensor([[3, 2], [4, -1], [2, 5]])),
+    "a mask of each sentence": lambda: processors.AllowedMask(
+        torch.tensor([[1, 1, 1, 1, 0, 0, 1], [1, 0, 1, 1, 1, 0, 1], [1] * 7]) > 0
+    ),
+    "allowed tokens": lambda: processors.AllowedTokens(lambda b, tokens: [0, 1, 2, b + 3, (len(tokens) + b) % 7]),
+    "no repeat": lambda: processors.NoRepeatNGram(1),
+    "suppressed": lambda: processors.SuppressTokens([4]),
+    "a callable": lambda: lambda tokens, log_probs: log_probs.scatter(1, tokens, -5.0),
+}
+
+
+@pytest.mark.parametrize("names", [*([name] for name in PROCESSORS), ["suppressed", "forced prefix"]], ids="+".join)
+def test_processors_know_their_sentences(names: list[str]) -> None:
+    """Each group finds what beam search with its beams finds; the first, which avoids nothing, always."""
+    model = TableModel(VOCAB, seed=14, bias={EOS: 0.3})
+    options = {"start": 1, "eos": EOS, "max_length": 6, "processors": [PROCESSORS[name]() for name in names]}
+    plain = beam_search(model, model.initial(3), beam=2, n_best=2, **options)
+    free = diverse_beam_search(model, model.initial(3), beam=4, groups=2, strength=0.0, **options)
+    avoiding = diverse_beam_search(model, model.initial(3), beam=4, groups=2, strength=0.7, **options)
+    for b in range(3):
+        expected = _pairs(plain, b)
+        assert _pairs(free, b) == sorted(expected * 2)
+        assert set(expected) <= set(_pairs(avoiding, b))
+
+
+def _pairs(result: Any, b: int) -> list[tuple[tuple[int, ...], float]]:
+    rows = (tuple(t for t in row if t >= 0) for row in result.tokens[b].tolist())
+    return sorted(zip(rows, result.scores[b].tolist(), strict=True))
 
 
 def test_a_fault_names_the_sentence_of_the_batch() -> None:
