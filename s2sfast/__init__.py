@@ -30,7 +30,9 @@ from s2sfast.ops import (
 )
 from s2sfast.search import (
     UID,
+    AnyOf,
     BeamResult,
+    Constraints,
     CoveragePenalty,
     EditSimilarity,
     Ensemble,
@@ -63,9 +65,11 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "UID",
+    "AnyOf",
     "AttentionOutput",
     "BeamCandidates",
     "BeamResult",
+    "Constraints",
     "CoveragePenalty",
     "EditSimilarity",
     "Ensemble",

@@ -4,6 +4,7 @@ from s2sfast.search import processors, rules
 from s2sfast.search.beam import beam_search, greedy_search
 from s2sfast.search.best_first import best_first_search
 from s2sfast.search.combine import Ensemble, ShallowFusion
+from s2sfast.search.constraints import AnyOf, Constraints
 from s2sfast.search.coverage import CoveragePenalty
 from s2sfast.search.diverse import diverse_beam_search
 from s2sfast.search.exhaustive import exhaustive_search
@@ -20,9 +21,11 @@ from s2sfast.search.view import LiveBeams
 
 __all__ = [
     "UID",
+    "AnyOf",
     "BeamResult",
     "BeamTree",
     "Chunk",
+    "Constraints",
     "CoveragePenalty",
     "EditSimilarity",
     "Ensemble",

@@ -86,6 +86,8 @@ class Ranking(Follower, Protocol):
 
     falls: bool
     """No continuation ranks above what it continues: what the bounds of early stopping rest on."""
+    goals: Tensor | None
+    """(B,) the tier that hypotheses are meant to reach; None: candidates have no tiers."""
 
     def begin(self, arguments: Arguments) -> Ranking:
         """One for a search of its own, that may keep what it likes."""
@@ -97,6 +99,7 @@ class ByLogProb:
     """Beam search's own: the sum of log-probabilities, by one fused op."""
 
     falls = True
+    goals: Tensor | None = None
 
     def begin(self, arguments: Arguments) -> ByLogProb:
         self._topk = arguments.topk

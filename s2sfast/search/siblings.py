@@ -33,6 +33,7 @@ class Siblings:
     """
 
     falls = True
+    goals: Tensor | None = None
     _topk: Callable
 
     def __init__(self, gamma: float):

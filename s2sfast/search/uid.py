@@ -76,6 +76,7 @@ def as_regularizer(regularizer: UID | None) -> Regularized | None:
 class Regularized:
     """Ranks by log_prob - weight * R."""
 
+    goals: Tensor | None = None
     _topk: Callable
     _sums: tuple[Tensor, ...]  # (R, 1) each, of the beams
     _spent: Tensor  # (S, W, V), by the tokens of this step
