@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from s2sfast.search import beam_search as search
@@ -17,7 +17,6 @@ TESTED = ("5.23", "5.24")
 """The versions of transformers that the tests have run with."""
 
 
-@torch.no_grad()
 def beam_search(
     model: PreTrainedModel,
     input_ids: Tensor,
@@ -26,6 +25,7 @@ def beam_search(
     generation_config: GenerationConfig,
     **model_kwargs: Any,
 ) -> Any:
+    _check_version()
     from s2sfast.hf.arguments import prepare
     from s2sfast.hf.attention import switched
     from s2sfast.hf.output import output
@@ -51,3 +51,21 @@ def beam_search(
             return_attention=bool(config.return_dict_in_generate),
         )  # fmt: skip
     return output(settings, found, scores, logits)
+
+
+def _check_version() -> None:
+    import transformers
+
+    version = transformers.__version__
+    series = tuple(int(part) for part in version.split(".")[:2])
+    tested = [tuple(int(part) for part in name.split(".")) for name in TESTED]
+    if series < min(tested):
+        raise ImportError(
+            f"s2sfast.hf: expected transformers {TESTED[0]} or newer; got {version}: pip install -U 's2sfast[hf]'"
+        )
+    if series not in tested:
+        warnings.warn(
+            f"s2sfast.hf is tested with transformers {', '.join(TESTED)}; this is {version}: compare a few results "
+            "with generate() alone",
+            stacklevel=3,
+        )
