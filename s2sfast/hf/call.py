@@ -29,7 +29,7 @@ def beam_search(
     from s2sfast.hf.arguments import prepare
     from s2sfast.hf.attention import switched
     from s2sfast.hf.output import output
-    from s2sfast.hf.processors import as_processors
+    from s2sfast.hf.processors import as_processors, least_length
     from s2sfast.hf.record import Record, Recorder
     from s2sfast.hf.step import Decoder
 
@@ -42,12 +42,13 @@ def beam_search(
     processors = as_processors(logits_processor, decoder)
     if scores is not None:
         processors.append(Recorder(scores, decoder))
+    min_length = least_length(processors, decoder)
     with switched(model):
         found = search(
             decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=config._eos_token_tensor,
             beam=config.num_beams, n_best=config.num_return_sequences, max_length=config.max_length - P,
             length_penalty=config.length_penalty, rules=rules.HF(early_stopping=config.early_stopping),
-            processors=processors, ends=settings.ends(scores),
+            processors=processors if min_length is None else (), min_length=min_length or 0, ends=settings.ends(scores),
             return_attention=bool(config.return_dict_in_generate),
         )  # fmt: skip
     return output(settings, found, scores, logits)
