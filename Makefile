@@ -10,7 +10,7 @@ CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
-.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench bench-search lint format speech clean
+.PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench bench-search lint format clean speech
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
 	@echo "make test      the whole test suite"

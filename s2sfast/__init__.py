@@ -29,6 +29,7 @@ from s2sfast.ops import (
     pointer_nll,
 )
 from s2sfast.search import (
+    UID,
     BeamResult,
     CoveragePenalty,
     EditSimilarity,
@@ -58,6 +59,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "UID",
     "AttentionOutput",
     "BeamCandidates",
     "BeamResult",

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from s2sfast.search.processors.base import Tracker
+
 
 class Record:
     """The tensors (R, V) of each step, laid out as transformers does: (B * K, V).
@@ -28,7 +30,7 @@ class Record:
         self.steps += (whole.flatten(0, 1),)
 
 
-class Recorder:
+class Recorder(Tracker):
     """The last of the processors: what it sees is what the candidates are ranked by."""
 
     def __init__(self, record: Record, decoder: Any):

@@ -11,10 +11,12 @@ from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.stream import Chunk, stream
 from s2sfast.search.tree import BeamTree, Node
+from s2sfast.search.uid import UID
 from s2sfast.search.utilities import EditSimilarity, NgramF
 from s2sfast.search.view import LiveBeams
 
 __all__ = [
+    "UID",
     "BeamResult",
     "BeamTree",
     "Chunk",

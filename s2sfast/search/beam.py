@@ -13,9 +13,11 @@ from s2sfast.search.coverage import CoveragePenalty, as_coverage
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
 from s2sfast.search.processors.base import Processor
-from s2sfast.search.ranking import ByLogProb
+from s2sfast.search.ranking import ByLogProb, Ranking
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Greedy, Rule, as_rule
+from s2sfast.search.siblings import as_siblings
+from s2sfast.search.uid import UID, as_regularizer
 from s2sfast.search.view import LiveBeams
 from s2sfast.types import Pruning
 
@@ -38,7 +40,8 @@ def beam_search(
     length_penalty: float | LengthPenalty | Penalty = 1.0,
     coverage_penalty: CoveragePenalty | None = None,
     pruning: Pruning | None = None,
-    regularizer: None = None,
+    regularizer: UID | None = None,
+    sibling_penalty: float = 0.0,
     processors: Sequence[Callable[[Tensor, Tensor], Tensor] | Processor] = (),
     rules: str | Rule = "hf",
     temperature: float = 1.0,
@@ -90,7 +93,10 @@ def beam_search(
         ends: ``(tokens (N, t)) -> bool (N,)``, asked of every ranked candidate with its prefix: where it says yes, the
             candidate ends as with eos.
         backend: "reference" runs the same loop on :mod:`s2sfast.reference`.
-        regularizer: not supported yet; anything but None is an error.
+        regularizer: a :class:`s2sfast.UID`: beams and hypotheses are ranked by log_prob minus its penalty.
+        sibling_penalty: gamma >= 0 of Li, Monroe & Jurafsky 2016 (arXiv:1611.08562): a candidate loses gamma * i when
+            it is the i-th best of its parent, i from 1; all steps but the first, as in fairseq. Scores keep what was
+            lost; log_probs do not. Not together with `regularizer`.
 
     Returns:
         :class:`s2sfast.BeamResult`.
@@ -113,8 +119,9 @@ def beam_search(
         "beam_search", step, state, start=start, eos=eos, beam=beam, n_best=n_best, max_length=max_length,
         min_length=min_length, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
         state_dims=state_dims, length_penalty=length_penalty, coverage_penalty=coverage_penalty, pruning=pruning,
-        regularizer=regularizer, processors=processors, rules=rules, temperature=temperature,
-        return_attention=return_attention, return_tree=return_tree, on_step=on_step, ends=ends, backend=backend,
+        regularizer=regularizer, sibling_penalty=sibling_penalty, processors=processors, rules=rules,
+        temperature=temperature, return_attention=return_attention, return_tree=return_tree, on_step=on_step, ends=ends,
+        backend=backend,
     ).run()  # fmt: skip
 
 
@@ -126,20 +133,27 @@ def beam_loop(
     length_penalty: Any,
     coverage_penalty: Any,
     regularizer: Any,
+    sibling_penalty: Any,
     rules: Any,
     on_step: Any,
     ends: Any,
     **options: Any,
 ) -> Loop:
     """The loop of a beam search, ready to run; arguments as there, and fields of Arguments."""
-    if regularizer is not None:
-        raise ValueError(f"{name}: regularizer is not supported yet; expected None, got {regularizer!r}")
     arguments = check.prepare(
-        name, step, state, penalty=as_penalty(length_penalty), rule=as_rule(rules), ranking=ByLogProb(),
+        name, step, state, penalty=as_penalty(length_penalty), rule=as_rule(rules),
+        ranking=_ranking(regularizer, sibling_penalty),
         coverage=as_coverage(coverage_penalty), ends=check.function_of(name, "ends", ends),
         on_step=check.function_of(name, "on_step", on_step), **options,
     )  # fmt: skip
     return Loop(arguments)
+
+
+def _ranking(regularizer: UID | None, sibling_penalty: float) -> Ranking:
+    uid, siblings = as_regularizer(regularizer), as_siblings(sibling_penalty)
+    if uid is not None and siblings is not None:
+        raise ValueError("beam_search: expected a regularizer or a sibling_penalty; got both")
+    return uid or siblings or ByLogProb()
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -18,6 +17,7 @@ from s2sfast.search.offer import Offers
 from s2sfast.search.penalties import LengthPenalty, as_penalty
 from s2sfast.search.pool import Snapshot, joined
 from s2sfast.search.prefixes import Prefixes
+from s2sfast.search.processors.base import Processor, reads_prefixes
 from s2sfast.search.ranking import ByLogProb, Offer
 from s2sfast.search.result import BeamResult, SearchStats
 from s2sfast.search.rules import Exact
@@ -40,7 +40,7 @@ def best_first_search(
     batch_size: int | None = None,
     state_dims: Any = 0,
     length_penalty: float | LengthPenalty = 0.0,
-    processors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    processors: Sequence[Callable[[Tensor, Tensor], Tensor] | Processor] = (),
     temperature: float = 1.0,
     return_attention: bool = False,
     backend: Literal["fast", "reference"] = "fast",
@@ -73,7 +73,9 @@ def best_first_search(
         length_penalty: ranks the last beam only; a finite number or an "average" or "gnmt" LengthPenalty. With 0
             the first n that are found are the n best. With alpha > 0 the search goes on while the best waiting
             log-probability, divided at max_length, could still enter; with alpha < 0, at length 1.
-        processors: as in :func:`s2sfast.beam_search`; what they return must not be above 0.
+        processors: as in :func:`s2sfast.beam_search`; what they return must not be above 0. Those that follow rows are
+            told each hypothesis anew, from its beginning, and for that called with zeros: a call takes time in
+            proportion to its length. What they keep may depend on tokens, not on log-probabilities.
         step, start, eos, beam, max_length, min_length, memory, batch_size, state_dims, temperature, return_attention,
             backend: as in :func:`s2sfast.beam_search`. A step with an attribute ``normalized = True`` returns scores
             that are summed as they are, none above 0.
@@ -197,24 +199,29 @@ class _Search:
 
     def _offer(self, batch: list[tuple[Sentence, Hypothesis]], logits: Tensor) -> tuple[Offers, Offer]:
         a = self.a
-        offers = self._told(batch) if a.processors else Offers(a, self.model, None)
+        offers = self._told(batch, logits) if a.processors else Offers(a, self.model, None)
         young = torch.tensor([h.length < a.min_length for _, h in batch], device=a.device)
-        logits, normalized, bias = offers.prepare(logits, young if a.min_length else False, False)
+        logits, normalized, bias = offers.prepare(logits, len(batch), young if a.min_length else False, False)
         before = torch.tensor([[h.score] for _, h in batch], device=a.device)
-        return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, self.stats.steps - 1)
+        generated = torch.tensor([h.length for _, h in batch], device=a.device)
+        return offers, Offer(logits[:, None], normalized, bias, before, before, a.beam, None, generated)
 
-    def _told(self, batch: list[tuple[Sentence, Hypothesis]]) -> Offers:
-        """With processors that have been told these hypotheses, all of one length, from their beginnings."""
-        a, index = self.a, torch.tensor([s.index for s, _ in batch], device=self.a.device)
-        most = a.max_length[index] if isinstance(a.max_length, Tensor) else a.max_length
-        prefixes = Prefixes(a.prefix[index])
-        offers = Offers(replace(a, prefix=prefixes.tokens, max_length=most), self.model, prefixes)
-        rows = torch.arange(len(batch), device=a.device)
+    def _told(self, batch: list[tuple[Sentence, Hypothesis]], logits: Tensor) -> Offers:
+        """With processors that have been told these hypotheses, all of one length, from their beginnings.
+
+        As in the loop they begin with a row for each of the B sentences, and are called before they follow.
+        """
+        a, prefixes = self.a, Prefixes(self.a.prefix)
+        offers = Offers(a, self.model, prefixes)
+        keep = [t for p, t in zip(a.processors, offers.trackers, strict=True) if not reads_prefixes(p)]
+        rows = torch.tensor([s.index for s, _ in batch], device=a.device)
         for column in zip(*([step.token for step in h.path()] for _, h in batch), strict=True):
-            tokens = torch.tensor(column, device=a.device)
-            prefixes.follow(rows, tokens)
-            for tracker in offers.trackers:
+            tokens, before = torch.tensor(column, device=a.device), len(prefixes.tokens)
+            for tracker in keep:
+                tracker(torch.zeros((before, logits.shape[1]), device=a.device))  # the true ones are long gone
                 tracker.follow(rows, tokens)
+            prefixes.follow(rows, tokens)
+            rows = torch.arange(len(batch), device=a.device)
         return offers
 
     def _checked(self, function: Callable, *args: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from s2sfast.search.arguments import step_functions
-from s2sfast.search.offer import log_softmax
+from s2sfast.search.ranking import log_softmax
 from s2sfast.search.stepper import Output
 
 

@@ -135,11 +135,13 @@ class Loop:
     def _offer(self, logits: Tensor, forced: Tensor | None, last: bool | Tensor) -> Offer:
         a = self.a
         young = a.min_length > 0 and self.t < a.min_length + (0 if self.late is None else self.late)
-        logits, normalized, bias = self.offers.prepare(logits, young, last)
+        logits, normalized, bias = self.offers.prepare(logits, self.S, young, last)
         scores = self.scores if forced is None else self.scores.masked_fill(forced[:, None], -math.inf)
         log_probs = scores if self.log_probs is self.scores else self.log_probs
         pruning = a.pruning_at(self.t)
-        return Offer(logits.reshape(self.S, self.W, -1), normalized, bias, scores, log_probs, self.C, pruning, self.t)
+        generated = self.t if self.late is None else self.t - self.late
+        logits = logits.reshape(self.S, self.W, -1)
+        return Offer(logits, normalized, bias, scores, log_probs, self.C, pruning, generated)
 
     def _rank(self, offer: Offer) -> Candidates:
         """The C best candidates of each sentence."""
@@ -219,7 +221,7 @@ class Loop:
 
     def _progress(self, running: Candidates, length: Length) -> Progress:
         every = slice(None) if self.alive is None else self.alive
-        best = running.scores[:, 0] if self.ranking.falls else running.log_probs.amax(1)
+        best = running.scores[:, 0] if self.ranking.falls else running.sums.amax(1)
         generated = length if isinstance(length, int) else length.clamp(min=1)  # some are still inside their prefix
         kept = self.hypotheses
         return Progress(

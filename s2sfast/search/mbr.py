@@ -72,7 +72,7 @@ def mbr(
     if weights == "softmax":
         weighed = torch.softmax(others.scores.double() / temperature, 1)
     else:
-        weighed = (others.scores > -math.inf).double()
+        weighed = torch.ones_like(others.scores, dtype=torch.float64)
     scores = torch.full_like(result.scores, -math.inf)
     for b in range(len(scores)):
         places, theirs = (torch.nonzero(r.scores[b] > -math.inf)[:, 0] for r in (result, others))

@@ -10,7 +10,7 @@ from torch import Tensor
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.prefixes import Prefixes
 from s2sfast.search.processors.base import Beginning, begun
-from s2sfast.search.ranking import Offer
+from s2sfast.search.ranking import Offer, log_softmax, wide
 from s2sfast.search.stepper import Stepper
 
 
@@ -22,19 +22,50 @@ class Offers:
         self._model = model
         lengths = None if a.prefill is None else a.prefix_lengths
         self.trackers = begun(a.processors, Beginning(a.shared_prefix, a.eos, a.max_length, lengths, a.late), prefixes)
+        edits = all(getattr(tracker, "edits", False) for tracker in self.trackers)
+        self._edits = edits and not (a.normalized and self.trackers)
+        self._same: Tensor | None = None  # the bias of trackers that all write the same, once it is there
 
-    def prepare(self, logits: Tensor, young: bool | Tensor, last: bool | Tensor) -> tuple[Tensor, bool, Tensor | None]:
-        """((R, V) logits, are they log-probabilities to be used as they are, a bias).
+    def prepare(
+        self, logits: Tensor, sentences: int, young: bool | Tensor, last: bool | Tensor
+    ) -> tuple[Tensor, bool, Tensor | None]:
+        """((R, V) logits, are they log-probabilities to be used as they are, a bias that broadcasts to (S, W, V)).
 
         `young` and `last`: eos may not come yet, must come now; (S,) where sentences differ.
         """
         a = self._a
         if a.temperature != 1.0:
-            logits = logits.to(_wide(logits)) / a.temperature
-        if self.trackers:
-            logits = self._process(logits.clone() if a.normalized else log_softmax(logits))
-        normalized = a.normalized or bool(self.trackers)
-        return logits, normalized, self._bias(logits, young, last if a.rule.closes_with_eos else False)
+            logits = logits.to(wide(logits)) / a.temperature
+        if a.rule.renormalizes and young is not False:
+            logits, young = self._without_eos(logits, sentences, young), False
+        bias = self._bias(logits, young, last if a.rule.closes_with_eos else False)
+        if not self._edits:
+            return self._process(logits.clone() if a.normalized else log_softmax(logits)), True, bias
+        logits, edited = self._edit(logits, sentences)
+        if edited is not None:
+            bias = edited if bias is None else bias + edited
+        return logits, a.normalized, bias
+
+    def _without_eos(self, logits: Tensor, sentences: int, young: bool | Tensor) -> Tensor:
+        """The rest shares its probability."""
+        bias = self._bias(logits, young, False)
+        return logits if bias is None else (logits.view(sentences, -1, logits.shape[1]) + bias).view_as(logits)
+
+    def _edit(self, logits: Tensor, sentences: int) -> tuple[Tensor, Tensor | None]:
+        """(logits, the trackers' bias)."""
+        active = [tracker for tracker in self.trackers if not tracker.idle]
+        if not active:
+            return logits, None
+        alike = all(tracker.alike for tracker in active)
+        if alike and self._same is not None:
+            return logits, self._same
+        rows, V = logits.shape
+        bias = logits.new_zeros((1 if alike else rows, V), dtype=wide(logits))
+        for tracker in active:
+            logits, bias = tracker.edit(logits, bias)
+        bias = bias.view(1 if alike else sentences, -1, V)
+        self._same = bias if alike else None
+        return logits, bias
 
     def _process(self, log_probs: Tensor) -> Tensor:
         shape = log_probs.shape
@@ -60,7 +91,7 @@ class Offers:
 
     def _at_eos(self, logits: Tensor, there: float, elsewhere: float) -> Tensor:
         """(V,)"""
-        row = logits.new_full((self._model.vocabulary,), elsewhere, dtype=_wide(logits))
+        row = logits.new_full((self._model.vocabulary,), elsewhere, dtype=wide(logits))
         return row.index_fill_(0, torch.tensor(self._a.eos, device=self._a.device), there)
 
     def explained(self, error: ValueError, offer: Offer, sentences: Tensor, late: bool = False) -> ValueError:
@@ -70,16 +101,6 @@ class Offers:
         if not len(bad):
             return error if late else ValueError(f"{where}: {error}")
         row, beam = bad[0].tolist()
-        what = "log_probs from the processors" if self.trackers else "logits"
-        at = f"sentence {int(sentences[row])}, beam {beam}"
+        what = "log_probs from the processors" if offer.normalized and not self._a.normalized else "logits"
+        at = f"sentence {int(sentences[row]) // self._a.groups}, beam {beam}"
         return ValueError(f"{where}: expected finite {what} or -inf; got a NaN or +inf for {at}")
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """In float32, or float64 for such logits; a row of -inf stays one."""
-    dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
-    return torch.log_softmax(logits, dim=-1, dtype=_wide(logits)).masked_fill(dead, -math.inf)
-
-
-def _wide(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32

@@ -6,13 +6,16 @@ each beam is told by `follow` which beams run on.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.candidates import Candidates
+from s2sfast.search.penalties import Length
 from s2sfast.types import Pruning
 
 
@@ -33,8 +36,29 @@ class Offer:
     count: int
     """C, how many candidates are wanted."""
     pruning: Pruning | None
-    step: int
-    """0-based, among the steps that choose a token."""
+    generated: Length
+    """How many tokens the beams have generated; (S,) where sentences differ, below 0 inside a prefix."""
+
+    @property
+    def gains(self) -> Tensor:
+        """(S, W, V) what each token adds to the log-probability, the bias among it; -inf: forbidden."""
+        gains = self.logits.to(wide(self.logits)) if self.normalized else log_softmax(self.logits)
+        return gains if self.bias is None else gains + self.bias
+
+    def summed(self, gains: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+        """(S, C) float32, the log-probabilities of candidates."""
+        gained = gains.flatten(1).gather(1, parents * gains.shape[2] + tokens)
+        return (self.log_probs.gather(1, parents).double() + gained).float()
+
+
+def wide(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """The log-softmax; of a row of -inf, -inf."""
+    dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
+    return torch.log_softmax(logits, dim=-1, dtype=wide(logits)).masked_fill(dead, -math.inf)
 
 
 class Follower(Protocol):

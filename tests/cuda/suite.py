@@ -27,7 +27,9 @@ from tests.ptx.build import BuildError, find_nvcc
 from tests.ptx.translator import PtxError
 
 OPS = ("tests/test_ops.py", "tests/test_beam_topk.py", "tests/test_backtrace.py", "tests/test_pointer.py", "tests/cuda")
-SEARCH, GRADIENTS = ("tests/search",), ("tests/test_gradients.py",)
+GRADIENTS = ("tests/test_gradients.py",)
+# What tells whether a search runs on a device; other systems' rules and the variants are the same Python on any.
+SEARCH = tuple(f"tests/search/test_{of}.py" for of in ("contract", "errors", "exact", "findings", "watching"))
 # What torch makes of an op, which no architecture or order of threads changes: almost half of the time, so once.
 TORCHS = ("--deselect=tests/test_ops.py::test_opcheck", "--deselect=tests/test_ops.py::test_compiles_whole")
 

@@ -15,7 +15,7 @@ from models import STATE_KINDS, MemoryModel, PrefillModel, ScriptedModel, TableM
 from oracles import Hypothesis, Outcome, gnmt, log_softmax, power
 from torch import Tensor
 
-from s2sfast import LengthPenalty, beam_search, best_first_search
+from s2sfast import LengthPenalty, beam_search, best_first_search, processors
 from tests.over import integers
 
 NOISE = 2e-5  # decisions closer than this are float32 rounding's to make
@@ -402,29 +402,41 @@ def test_processors_see_the_whole_hypothesis() -> None:
     assert max(len(tokens) for tokens in seen) > 4
 
 
-class NoTokenTwice:
-    """A processor that keeps what it needs for every row, as the library's own do."""
-
-    def begin(self, beginning: Any) -> NoTokenTwice:
-        fresh = NoTokenTwice()
-        fresh.seen = beginning.prefix
-        return fresh
-
-    def __call__(self, log_probs: Tensor) -> Tensor:
-        return log_probs.scatter_(1, self.seen, NEVER)
-
-    def follow(self, rows: Tensor, tokens: Tensor) -> None:
-        self.seen = torch.cat((self.seen[rows], tokens[:, None]), 1)
+def no_two_alike(so_far: Tensor, log_probs: Tensor) -> Tensor:
+    return log_probs.scatter(1, so_far[:, -1:], NEVER)
 
 
-def test_a_processor_that_follows_rows_is_told_each_hypothesis() -> None:
-    start = torch.tensor([[2, 3], [3, 4], [5, 2]])
-    options: dict[str, Any] = {"start": start, "eos": 0, "beam": 3, "n_best": 3, "max_length": torch.tensor([5, 4, 5])}
-    found = best_first_search(TableModel(7, 5), TableModel.initial(3), processors=[NoTokenTwice()], **options)
-    plain = best_first_search(
-        TableModel(7, 5), TableModel.initial(3), processors=[lambda so_far, x: x.scatter(1, so_far, NEVER)], **options
-    )
-    assert results_equal(found, plain) and found.lengths.max() == 5
+def all_but_one(sentence: int, tokens: Tensor) -> list[int]:
+    """Another choice for each sentence and last token."""
+    return [0, *(t for t in range(7) if t != (sentence + int(tokens[-1])) % 7)]
+
+
+PROCESSORS = {
+    "prefixes": [no_two_alike],
+    "ngrams": [processors.NoRepeatNGram(2)],
+    "tokens": [processors.NoRepeatNGram(1)],
+    "repetition": [processors.RepetitionPenalty(1.7)],
+    "forced_prefix": [processors.ForcedPrefix(torch.tensor([[5, 4], [6, -1], [3, 3], [1, 2]]))],
+    "forced_tokens": [processors.ForcedTokens(first=[4, 5], last=0)],
+    "min_length": [processors.MinLength([1, 4, 2, 0])],
+    "bad_words": [processors.BadWords([[1, 2], [3]])],
+    "begin": [processors.SuppressTokensAtBegin([0, 1])],
+    "mask": [processors.AllowedMask(torch.ones(4, 7, dtype=torch.bool).tril(3))],
+    "allowed": [processors.AllowedTokens(all_but_one)],
+    "several": [processors.NoRepeatNGram(2), no_two_alike, processors.AllowedTokens(all_but_one)],
+}
+
+
+@pytest.mark.parametrize("these", PROCESSORS.values(), ids=PROCESSORS)
+@pytest.mark.parametrize("max_length", [8, torch.tensor([8, 3, 7, 6])], ids=["one_length", "lengths"])
+def test_processors_that_follow_rows_are_told_each_hypothesis(these: list, max_length: Any) -> None:
+    start = torch.tensor([[2, 3], [3, 4], [5, 2], [1, 1]])
+    options: dict[str, Any] = {"start": start, "eos": 0, "beam": 3, "n_best": 3, "max_length": max_length}
+    options |= {"processors": these, "length_penalty": 0.0}
+    ours = best_first_search(TableModel(7, 5), TableModel.initial(4), **options)
+    theirs = beam_search(TableModel(7, 5), TableModel.initial(4), rules="allennlp", **options)
+    free = beam_search(TableModel(7, 5), TableModel.initial(4), rules="allennlp", **(options | {"processors": ()}))
+    assert results_equal(ours, theirs) and not results_equal(ours, free)
 
 
 def test_the_reference_backend_and_an_empty_batch() -> None:

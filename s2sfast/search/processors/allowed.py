@@ -47,7 +47,9 @@ class AllowedTokens:
         return _Asked(self.function, beginning)
 
 
-class _Asked:
+class _Asked(Tracker):
+    edits = True
+
     def __init__(self, function: Callable[[int, Tensor], Sequence[int]], beginning: Beginning):
         self._function = function
         self._past, self._sentences, self._position = Past(beginning), Sentences(beginning), Position(beginning)
@@ -123,7 +125,9 @@ class AllowedMask:
         return _Masked(forbidden, Sentences(beginning))
 
 
-class _Masked:
+class _Masked(Tracker):
+    edits = True
+
     def __init__(self, forbidden: Tensor, sentences: Sentences):
         self._forbidden, self._sentences = forbidden, sentences
 

@@ -32,14 +32,34 @@ class Beginning:
     """(B,) how many more tokens of its prefix each sentence is fed, by `follow`, before it generates; None: none."""
 
 
-class Tracker(Protocol):
+class Tracker:
     """A processor at work in one search."""
+
+    edits = False
+    """It can do without log-probabilities, by :meth:`edit`. Where all trackers of a search can, a step needs no
+    log-softmax beside the fused op's own. A matter of the class: bits must not depend on the step or on neighbours."""
+    alike = False
+    """It edits, and writes the same into every row of every step."""
+
+    @property
+    def idle(self) -> bool:
+        """This step it would change nothing."""
+        return False
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         """(R, V) -> (R, V); may write into what it gets."""
+        raise NotImplementedError
+
+    def edit(self, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, V) logits, not to be written into, and the bias that is added to their log-softmax, which may be.
+
+        As it stands, for those that write nothing but -inf, whatever stands there.
+        """
+        return logits, self(bias)
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         """Row r of the next step (R',) continues row `rows[r]` of this one with `tokens[r]`."""
+        raise NotImplementedError
 
 
 class Processor(Protocol):
@@ -48,7 +68,7 @@ class Processor(Protocol):
     def begin(self, beginning: Beginning) -> Tracker: ...
 
 
-class _OnPrefixes:
+class _OnPrefixes(Tracker):
     """A callable of tokens and log-probabilities, as a tracker."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], prefixes: Prefixes, copies: bool):

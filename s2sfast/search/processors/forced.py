@@ -57,21 +57,40 @@ class ForcedTokens:
         return _Forced(self.first, self.last, beginning)  # type: ignore[arg-type]  # ids, see __post_init__
 
 
-class _Forced:
+class _Forced(Tracker):
     def __init__(self, first: tuple[int, ...] | None, last: tuple[int, ...] | None, beginning: Beginning):
         self._most = max(*(first or ()), *(last or ()), -1)
         self._first = None if first is None else ids_on(beginning, first)
         self._last = None if last is None else ids_on(beginning, last)
         self._position = Position(beginning)
         self._longest = beginning.max_length  # (R,) where sentences differ
+        # A log-softmax of one logit is 0; of several equal ones it is not, nor what would be added, to the last bit.
+        self.edits = all(ids is None or len(ids) == 1 for ids in (first, last))
+
+    @property
+    def idle(self) -> bool:
+        return not any(where if isinstance(where, bool) else where.any() for _, where in self._now())
 
     def __call__(self, log_probs: Tensor) -> Tensor:
-        check_vocabulary("ForcedTokens", "ids", self._most, log_probs)
-        generated = self._position.generated
-        for ids, where in ((self._first, generated == 0), (self._last, generated == self._longest - 1)):
-            if ids is not None:
-                log_probs = fill(forbid_all(log_probs, where), ids, 0.0, where)
+        for ids, where in self._now():
+            check_vocabulary("ForcedTokens", "ids", self._most, log_probs)
+            log_probs = fill(forbid_all(log_probs, where), ids, 0.0, where)
         return log_probs
+
+    def edit(self, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Forced rows get logits of which the forced token has all."""
+        for ids, where in self._now():
+            check_vocabulary("ForcedTokens", "ids", self._most, logits)
+            rows = torch.as_tensor(where, device=logits.device).expand(len(logits))[:, None]
+            alone = logits.new_full(logits.shape[1:], -math.inf).index_fill_(0, ids, 0.0)
+            logits, bias = torch.where(rows, alone, logits), bias.masked_fill(rows, 0.0)
+        return logits, bias
+
+    def _now(self) -> list[tuple[Tensor, bool | Tensor]]:
+        """(ids, the rows that they are forced on)."""
+        generated = self._position.generated
+        both = ((self._first, generated == 0), (self._last, generated == self._longest - 1))
+        return [(ids, where) for ids, where in both if ids is not None]
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         self._position.follow(rows)
@@ -133,7 +152,9 @@ class ForcedPrefix:
         return _Prefix(tokens, beginning)
 
 
-class _Prefix:
+class _Prefix(Tracker):
+    edits = True
+
     def __init__(self, tokens: Tensor, beginning: Beginning):
         self._tokens = tokens  # (B, P)
         self._most = int(tokens.max()) if tokens.numel() else -1
@@ -141,10 +162,12 @@ class _Prefix:
         self._last = tokens.shape[1] + (0 if beginning.late is None else int(beginning.late.max()))  # steps of interest
         self._steps = 0
 
+    @property
+    def idle(self) -> bool:
+        return self._steps >= self._last
+
     def __call__(self, log_probs: Tensor) -> Tensor:
         check_vocabulary("ForcedPrefix", "tokens", self._most, log_probs)
-        if self._steps >= self._last:
-            return log_probs
         P, sentence = self._tokens.shape[1], self._sentences.index
         at = torch.as_tensor(self._position.generated, device=sentence.device).expand_as(sentence)
         token = self._tokens[sentence, at.clamp(0, P - 1)]
@@ -199,10 +222,17 @@ class MinLength:
         return _MinLength(n, ids, beginning)  # type: ignore[arg-type]  # ids, see __post_init__
 
 
-class _MinLength:
+class _MinLength(Tracker):
+    edits = True
+
     def __init__(self, n: int | Tensor, ids: tuple[int, ...], beginning: Beginning):
         self._n, self._most, self._ids = n, max(ids), ids_on(beginning, ids)
         self._position = Position(beginning)
+
+    @property
+    def idle(self) -> bool:
+        young = self._position.generated < self._n
+        return not (young if isinstance(young, bool) else young.any())
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         check_vocabulary("MinLength", "eos", self._most, log_probs)

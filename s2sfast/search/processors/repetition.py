@@ -42,7 +42,9 @@ class NoRepeatNGram:
         return _NoRepeat(past) if self.n == 1 else _NGrams(int(self.n), past)
 
 
-class _NoRepeat:
+class _NoRepeat(Tracker):
+    edits = True
+
     def __init__(self, past: Past):
         self._past = past
 
@@ -53,11 +55,13 @@ class _NoRepeat:
         self._past.follow(rows, tokens)
 
 
-class _NGrams:
+class _NGrams(Tracker):
     """Keeps, for every position but the last, how many tokens up to it are the row's last ones as well.
 
     Up to n - 1 are counted. So a step costs one comparison of the row with its new token, whatever n.
     """
+
+    edits = True
 
     def __init__(self, n: int, past: Past):
         self._most, self._past = n - 1, past
@@ -117,10 +121,12 @@ class RepetitionPenalty:
         return _Penalty(float(self.theta), Past(beginning))
 
 
-class _Penalty:
+class _Penalty(Tracker):
     def __init__(self, theta: float, past: Past):
         self._theta, self._past = theta, past
-        self.follow = past.follow
+
+    def follow(self, rows: Tensor, tokens: Tensor) -> None:
+        self._past.follow(rows, tokens)
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         tokens = self._past.tokens

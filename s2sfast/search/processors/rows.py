@@ -39,6 +39,11 @@ class Position:
         """(R,) where sentences differ; negative inside a prefix."""
         return self._steps if self._late is None else self._steps - self._late
 
+    def anywhere(self, first: int, last: int | None = None) -> bool:
+        """Whether some row has generated `first` to `last` tokens (None: `first`)."""
+        at, last = self.generated, first if last is None else last
+        return first <= at <= last if isinstance(at, int) else bool(((at >= first) & (at <= last)).any())
+
     def follow(self, rows: Tensor) -> None:
         self._steps += 1
         self._late = None if self._late is None else self._late.index_select(0, rows)
@@ -105,6 +110,6 @@ def integers_of(name: str, what: str, value: object) -> Tensor:
         raise ValueError(
             f"{name}: expected {what} to be integers, in a regular array; got {value!r} ({error})"
         ) from None
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
         raise ValueError(f"{name}: expected integer {what}; got {tensor.dtype}")
     return tensor.to(torch.int64)

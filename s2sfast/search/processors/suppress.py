@@ -34,8 +34,10 @@ class SuppressTokens:
         return _Suppress("SuppressTokens", tuple(self.ids), beginning)
 
 
-class _Suppress:
+class _Suppress(Tracker):
     """Always."""
+
+    edits = alike = True
 
     def __init__(self, name: str, ids: tuple[int, ...], beginning: Beginning):
         self._name, self._most, self._ids = name, max(ids), ids_on(beginning, ids)
@@ -68,9 +70,15 @@ class SuppressTokensAtBegin:
         return _SuppressAtBegin(tuple(self.ids), beginning)
 
 
-class _SuppressAtBegin:
+class _SuppressAtBegin(Tracker):
+    edits = True
+
     def __init__(self, ids: tuple[int, ...], beginning: Beginning):
         self._most, self._ids, self._position = max(ids), ids_on(beginning, ids), Position(beginning)
+
+    @property
+    def idle(self) -> bool:
+        return not self._position.anywhere(0)
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         check_vocabulary("SuppressTokensAtBegin", "ids", self._most, log_probs)
@@ -115,7 +123,9 @@ class BadWords:
         return _BadWords(words, beginning)
 
 
-class _BadWords:
+class _BadWords(Tracker):
+    edits = True
+
     def __init__(self, words: list[tuple[int, ...]], beginning: Beginning):
         self._most = max(max(word) for word in words)
         self._single = ids_on(beginning, tuple(word[0] for word in words if len(word) == 1))

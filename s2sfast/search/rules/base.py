@@ -57,6 +57,8 @@ class Rule:
 
     closes_with_eos = False
     """The last token that max_length allows must be eos."""
+    renormalizes = False
+    """An eos that min_length forbids leaves the logits, before the log-softmax."""
     stays = False
     """Finished hypotheses stay in the beam, take a place there, and are pushed out by better ones."""
 

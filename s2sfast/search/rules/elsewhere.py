@@ -104,8 +104,11 @@ class CTranslate2(Rule):
     Twice `beam` candidates; the best `beam` without eos run on; an eos counts when it ranks among the `beam` best, and
     at max_length those become hypotheses, ended or not. A sentence stops with ``round(beam * patience)`` hypotheses
     (Kasai et al. 2022); or, with neither length nor coverage penalty, once the best candidate of some step was a
-    hypothesis and n_best have been found.
+    hypothesis and n_best have been found. An eos that min_length forbids leaves the logits: the others are more
+    probable for it.
     """
+
+    renormalizes = True
 
     patience: float = 1.0
 
@@ -116,11 +119,22 @@ class CTranslate2(Rule):
     def candidates(self, beam: int, eos_ids: int) -> int:
         return (1 + eos_ids) * beam
 
+    def places(self, beam: int, n_best: int) -> int:
+        if n_best > self._enough(beam):
+            raise ValueError(
+                f"beam_search: rules.CTranslate2 stops at round(beam * patience) hypotheses: "
+                f"expected n_best <= {self._enough(beam)}; got {n_best}"
+            )
+        return n_best
+
+    def _enough(self, beam: int) -> int:
+        return math.floor(beam * self.patience + 0.5)
+
     def stops(self, progress: Progress) -> Tensor:
         penalty = progress.penalty
         if isinstance(penalty, LengthPenalty) and penalty.neutral and not progress.covered:
             return progress.led & (progress.found >= progress.n_best)
-        return progress.found >= math.floor(progress.beam * self.patience + 0.5)
+        return progress.found >= self._enough(progress.beam)
 
 
 @dataclass(frozen=True)
