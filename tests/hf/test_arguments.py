@@ -16,8 +16,15 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     MaxLengthCriteria,
+    MistralConfig,
+    MistralForCausalLM,
     StoppingCriteria,
     StoppingCriteriaList,
+    TrOCRConfig,
+    TrOCRForCausalLM,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTModel,
 )
 
 import s2sfast
@@ -139,16 +146,11 @@ def test_all_reasons_come_at_once() -> None:
 
 
 def test_a_cache_that_is_filled_is_refused() -> None:
-    made = model("gpt2")
-    cache = made(input_ids=torch.tensor([[3, 4]]), use_cache=True, cache=DynamicCache()).cache
+    cache = DynamicCache()
+    cache.update(torch.zeros(1, 2, 2, 8), torch.zeros(1, 2, 2, 8), 0)
+    options = {"num_beams": 2, "max_new_tokens": 2, "past_key_values": cache}  # the name that all versions know
     with pytest.raises(ValueError, match=r"cache: expected none that is filled; got '2 tokens'"):
-        made.generate(
-            torch.tensor([[3, 4, 5]]),
-            max_new_tokens=2,
-            num_beams=2,
-            cache=cache,
-            custom_generate=s2sfast.hf.beam_search,
-        )
+        model("gpt2").generate(torch.tensor([[3, 4, 5]]), **options, custom_generate=s2sfast.hf.beam_search)
 
 
 def test_embeddings_as_a_prompt_are_refused() -> None:
@@ -234,3 +236,22 @@ def test_a_version_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("transformers.__version__", "4.57.0")
     with pytest.raises(ImportError, match=r"expected transformers 5\.23 or newer; got 4\.57\.0: pip install"):
         generate("gpt2")
+
+
+def test_a_decoder_that_attends_in_its_own_way_is_refused() -> None:
+    sizes = {"d_model": 16, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16, "vocab_size": 37}
+    decoder = TrOCRForCausalLM(TrOCRConfig(**sizes, cross_attention_hidden_size=16))
+    vision = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+    made = VisionEncoderDecoderModel(encoder=ViTModel(vision), decoder=decoder).eval()
+    made.generation_config.update(decoder_start_token_id=3, pad_token_id=1, eos_token_id=EOS)
+    expected = "model: expected a decoder whose attention is transformers' AttentionInterface; got 'TrOCRForCausalLM'"
+    with pytest.raises(ValueError, match=expected):
+        made.generate(torch.zeros(1, 3, 8, 8), num_beams=2, max_new_tokens=2, custom_generate=s2sfast.hf.beam_search)
+
+
+def test_a_sliding_window_is_refused() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MistralConfig(**sizes, num_key_value_heads=2, vocab_size=37, sliding_window=4, eos_token_id=EOS)
+    made = MistralForCausalLM(config).eval()
+    with pytest.raises(ValueError, match="cache: expected DynamicCache of full attention; got 'DynamicSlidingWindowL"):
+        made.generate(torch.tensor([[3, 4]]), num_beams=2, max_new_tokens=2, custom_generate=s2sfast.hf.beam_search)
