@@ -2,7 +2,7 @@
 
 Every system decodes the same number of tokens, eos being kept out of reach; the best hypotheses are compared before
 anything is timed. The time outside the model is what is left of a decode when the calls of encoder, decoder and output
-layer are taken away, per step.
+layer are taken away: per step, from two lengths, and once for a decode.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -51,11 +52,16 @@ class Outside:
         self._parts = [model.get_encoder(), model.get_decoder(), model.get_output_embeddings()]
         self._decoder = model.get_decoder()
 
-    def per_step(self, decode: Callable[[], Any], threads: int) -> float:
-        """Seconds, the median of three decodes."""
-        return sorted(self._once(decode, clock_for(threads)[1]) for _ in range(3))[1]
+    def of(self, short: Callable[[], Any], long: Callable[[], Any], threads: int) -> dict[str, float]:
+        """Seconds a step, and of the rest of a decode; from two lengths, medians of five."""
+        clock = clock_for(threads)[1]
+        pairs = [(self._once(short, clock), self._once(long, clock)) for _ in range(5)]
+        (few, little), (many, much) = ((one[0][0], median(t for _, t in one)) for one in zip(*pairs, strict=True))
+        step = (much - little) / (many - few)
+        return {"outside": float(f"{step:.4g}"), "once": float(f"{much - many * step:.4g}")}
 
-    def _once(self, decode: Callable[[], Any], clock: Callable[[], float]) -> float:
+    def _once(self, decode: Callable[[], Any], clock: Callable[[], float]) -> tuple[int, float]:
+        """(steps, seconds outside)"""
         inside, steps = [0.0], [0]
         begun: list[float] = []
 
@@ -73,7 +79,7 @@ class Outside:
         try:
             start = clock()
             decode()
-            return (clock() - start - inside[0]) / steps[0]
+            return steps[0], clock() - start - inside[0]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -101,21 +107,26 @@ def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget:
         answers = {name: decode() for name, decode in decodes.items()}
         assert answers["s2sfast"] == answers["transformers"], f"{twins.name}: s2sfast and transformers disagree"
         timings = interleave(decodes, threads=threads, budget=budget, rounds=9)
-        outside = {name: Outside(twins.model).per_step(decodes[name], threads) for name in ("s2sfast", "transformers")}
+        outside = {name: _outside(twins, inputs, beam, tokens, threads, name) for name in ("s2sfast", "transformers")}
     rows = []
     for name, timing in timings.items():
         same = sum(a == b for a, b in zip(answers[name], answers["s2sfast"], strict=True))
         row = {"family": twins.name, "batch": batch, "beam": beam, "tokens": tokens, "threads": threads}
         row |= {"provider": name, "same": same, **timing.as_dict()}
-        if name in outside:
-            row["outside"] = float(f"{outside[name]:.4g}")
-        rows.append(row)
+        rows.append(row | outside.get(name, {}))
         print(
             f"{twins.name} B={batch} K={beam} threads={threads} {name:13s} {timing.median * 1e3:9.1f} ms"
-            + (f", outside the model {outside[name] * 1e6:7.0f} us a step" if name in outside else f", same {same}"),
+            + (f", outside the model {outside[name]} s" if name in outside else f", same {same}"),
             flush=True,
         )
     return rows
+
+
+def _outside(
+    twins: Twins, inputs: dict[str, Tensor], beam: int, tokens: int, threads: int, name: str
+) -> dict[str, float]:
+    short, long = (partial(generate, twins, inputs, beam, n, name == "s2sfast") for n in (tokens // 4, tokens))
+    return Outside(twins.model).of(short, long, threads)
 
 
 def settings(beams: list[int], batches: list[int], threads: list[int]) -> list[tuple[int, int, int]]:

@@ -50,7 +50,8 @@ def _rivals(results: Results) -> str:
         f"{rows[0]['tokens']} tokens, eos kept out of reach, so that all do the same work. Tokens are compared first: "
         "s2sfast and transformers must agree; for CTranslate2 the number of sentences with the same tokens is shown. "
         'Encoder, prompt and all of `generate` are in the time. "Outside" is what is left of a step without the calls '
-        "of encoder, decoder and output layer: the search, the processors, the caches' order."
+        "of encoder, decoder and output layer (the search, the processors, the caches' order), and, behind the plus, "
+        "what is left once for a decode: what `generate` prepares."
     )
     head = ["model, threads, B, K", "s2sfast", "transformers", "CTranslate2", "outside, us a step", "transformers'"]
     return f"## Whole decodes\n\n{about}\n\n{table(head, lines)}"
@@ -65,7 +66,9 @@ def _rival_line(key: tuple[Any, ...], of: dict[str, dict[str, Any]]) -> list[str
         same = "" if rival == "transformers" else f", {row['same']} of {batch} same"
         cells.append(f"{times(row['median'] / ours['median'])}, {seconds(row['median'])} [{_quartiles(row)}]{same}")
     outside = [of[name]["outside"] for name in ("s2sfast", "transformers")]
-    return [*cells, f"{outside[0] * 1e6:.0f}", f"{times(outside[1] / outside[0])}, {outside[1] * 1e6:.0f}"]
+    once = [seconds(of[name]["once"]) for name in ("s2sfast", "transformers")]
+    ratio = times(outside[1] / outside[0])
+    return [*cells, f"{outside[0] * 1e6:.0f} + {once[0]}", f"{ratio}, {outside[1] * 1e6:.0f} + {once[1]}"]
 
 
 def _quartiles(row: dict[str, Any]) -> str:

@@ -175,11 +175,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=100, help="at most so many are written")
     arguments = parser.parse_args()
     tone = np.sin(np.arange(2 * RATE) * (2 * np.pi * 440 / RATE)).astype(np.float32)
     model, tokenizer = load(model_folder())
     inputs = features([read_wav(path) for path in arguments.files] or [tone])
-    options = {"num_beams": arguments.beams, "max_new_tokens": 100}
+    options = {"num_beams": arguments.beams, "max_new_tokens": arguments.tokens}
     for name, search in (("transformers", None), ("s2sfast", s2sfast.hf.beam_search)):
         begin = time.perf_counter()
         tokens = model.generate(inputs, **options, custom_generate=search)

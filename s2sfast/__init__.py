@@ -42,11 +42,14 @@ from s2sfast.search import (
     ShallowFusion,
     beam_search,
     best_first_search,
+    diverse_beam_search,
     exhaustive_search,
     greedy_search,
     mbr,
     processors,
     rules,
+    sample,
+    stochastic_beam_search,
     stream,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
@@ -87,6 +90,7 @@ __all__ = [
     "bilinear_attention",
     "content_address",
     "cosine_attention",
+    "diverse_beam_search",
     "dot_attention",
     "exhaustive_search",
     "greedy_search",
@@ -101,6 +105,8 @@ __all__ = [
     "processors",
     "reference",
     "rules",
+    "sample",
+    "stochastic_beam_search",
     "stream",
     "synchronize",
 ]

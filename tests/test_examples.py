@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 QUICKLY = {  # others are quick as they are
     "attention_pictures": ["--steps", "3"],
+    "whisper_ct2": ["--beams", "2", "--tokens", "6"],
     "ntm_copy": [
         *("--sequences", "2400", "--batch", "8", "--length", "2", "--slots", "8", "--width", "10", "--hidden", "32"),
         *("--learning-rate", "0.01", "--test", "2", "5", "--timed", "10", "--json"),
@@ -31,6 +32,8 @@ def test_an_example_runs(script, tmp_path):
     if script.stem == "attention_pictures":  # after three steps nothing is right yet
         assert "should be" in done.stdout
         assert "<svg" in (tmp_path / "attention_wrong.svg").read_text()
+    if script.stem == "whisper_ct2":
+        assert re.search(r"^a tone: beep beep", done.stdout.lower(), re.MULTILINE)
     if script.stem == "ntm_copy":
         check_the_copying_machine(json.loads(done.stdout), tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderC
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria, StoppingCriteriaList
 from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
 
+from s2sfast.hf.attention import NAME as BEAMS
 from s2sfast.hf.cache import Pool
 from s2sfast.hf.processors import refused
 from s2sfast.hf.record import Record
@@ -148,12 +150,10 @@ def _expected(argument: str, expected: str, got: Any) -> str:
     return f"{argument}: expected {expected}; got {got!r}"
 
 
-def _hidden(generate: Any) -> Iterator[str]:
-    """generate() keeps these to itself when custom_generate is a callable, so its own variables are looked at."""
-    if generate.f_code.co_name != "generate":
-        return
+def _hidden(caller: FrameType) -> Iterator[str]:
+    """generate() tells a callable nothing of these, so the caller's variables are looked at."""
     for name in SEEN_ONLY_BY_GENERATE:
-        value = generate.f_locals.get(name)
+        value = caller.f_locals.get(name)
         if value is not None and value is not False:
             yield _expected(name, "None", type(value).__name__ if name != "synced_gpus" else value)
 
@@ -197,7 +197,7 @@ def _of_model(model: Any) -> Iterator[str]:
         yield _expected(
             "model", "a decoder whose attention is transformers' AttentionInterface", type(decoder).__name__
         )
-    elif decoder.config._attn_implementation not in ("sdpa", "eager"):
+    elif decoder.config._attn_implementation not in ("sdpa", "eager", BEAMS):  # BEAMS: another thread searches
         yield _expected("attn_implementation", "'sdpa' or 'eager'", decoder.config._attn_implementation)
     if hasattr(model, "_reorder_cache"):
         yield _expected("model", "a cache that transformers reorders", f"{of}._reorder_cache")

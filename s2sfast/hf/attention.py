@@ -49,7 +49,7 @@ def attend(
     folded = query.reshape(S, W, H, groups, -1).permute(0, 2, 3, 1, 4)
     bias = layer.bias()
     if position_bias is not None:
-        own = layer.by_entry(position_bias)  # (1, H, 1, N)
+        own = layer.by_entry(position_bias)
         bias = own if bias is None else own + bias
     if groups > 1 and bias is not None:
         bias = bias.unsqueeze(2).expand(-1, -1, groups, W, -1).reshape(*bias.shape[:2], groups * W, -1)

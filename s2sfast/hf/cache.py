@@ -2,7 +2,9 @@
 
 The keys and values of a layer are one pool per sentence, ``(S, H, N, d)``: first the prompt's, once for all beams; each
 step then adds one entry per beam. Which entries are a beam's own past is a mask ``(R, N)``, the same for all layers,
-and that mask is all that follows the beams from step to step. Cross-attention's have one row a sentence anyway.
+and that mask is all that follows the beams from step to step. Now and then what is in no beam's past any more is
+dropped: soon most of it, for the beams of a sentence have few ancestors. Cross-attention's keys and values have one row
+a sentence anyway.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
 _ROOM = 64  # entries a pool has room for beyond the prompt, before it doubles
+_TIDY = 16  # steps between two looks for entries that no beam needs
 
 
 class Pool:
@@ -29,18 +32,23 @@ class Pool:
         """(R, N) added to the scores: 0 for a beam's own past, -inf for the others'."""
         self.source_mask = None if source is None or bool(source.all()) else _bias(source, dtype)
         """(S, T) likewise, for cross-attention; None: all are seen."""
-        self.positions = torch.arange(self.entries, device=visible.device)
-        """(N,) where each entry stands in its sequence."""
+        self.positions = torch.arange(self.entries, device=visible.device).expand(visible.shape)
+        """(S, N) where each entry stands in its sequence."""
         self.touched: SelfLayer | CrossLayer | None = None
         """The layer that handed out its keys last: the next attention is over them."""
         self.layers: list[SelfLayer | CrossLayer] = []
+        self._steps = 0
         self._own = self.mask[:0]  # of the width and sentences in the key
         self._own_key = (0, 0)
 
     def advance(self, position: int) -> None:
         """Makes room for one more token of each beam."""
+        self._steps += 1
+        if self._steps % _TIDY == 0:
+            self._tidy(position)
         self.mask = torch.cat((self.mask, self._own_entries()), 1)
-        self.positions = torch.cat((self.positions, self.positions.new_full((self.width,), position)))
+        new = self.positions.new_full((self.sentences, self.width), position)
+        self.positions = torch.cat((self.positions, new), 1)
         self.entries += self.width
 
     def follow(self, rows: Tensor) -> None:
@@ -50,11 +58,27 @@ class Pool:
 
     def keep_sentences(self, keep: Tensor) -> None:
         """Only these sentences (S',) of the present ones go on; their beams follow next."""
-        self.sentences = keep.shape[0]
+        self.sentences, self.positions = keep.shape[0], self.positions.index_select(0, keep)
         if self.source_mask is not None:
             self.source_mask = self.source_mask.index_select(0, keep)
         for layer in self.layers:
             layer.keep_sentences(keep)
+
+    def _tidy(self, length: int) -> None:
+        """Drops what no beam of its sentence sees, as far as the sentence that needs most allows.
+
+        At least `length` entries stay: models size what they compute per key position by the number of keys.
+        """
+        seen = (self.mask == 0).view(self.sentences, self.width, -1).any(1)  # (S, N)
+        kept = max(int(seen.sum(1).max()), length)
+        if kept >= self.entries:
+            return
+        order = seen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :kept]  # (S, N')
+        self.positions = self.positions.gather(1, order)
+        self.mask = self.mask.gather(1, order.repeat_interleave(self.width, 0))
+        self.entries = kept
+        for layer in self.layers:
+            layer.keep_entries(order)
 
     def _own_entries(self) -> Tensor:
         """(R, W) the mask of this step's entries: each beam sees its own."""
@@ -99,8 +123,14 @@ class SelfLayer(DynamicLayer):
         return self._pool.mask.view(self._pool.sentences, 1, self._pool.width, -1)
 
     def by_entry(self, by_position: Tensor) -> Tensor:
-        """What a model computes per key position, (..., positions), for each entry (..., N)."""
-        return by_position.index_select(-1, self._pool.positions)
+        """What a model computes per key position, (1, H, 1, positions), for each entry: (S, H, 1, N)."""
+        return by_position[0, :, 0, self._pool.positions].transpose(0, 1).unsqueeze(2)
+
+    def keep_entries(self, order: Tensor) -> None:
+        """The entries (S, N') of the present ones, first."""
+        for buffer in (self.keys, self.values):
+            index = order[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
+            buffer[:, :, : order.shape[1]] = buffer.gather(2, index)
 
     def keep_sentences(self, keep: Tensor) -> None:
         self.keys, self.values = self.keys.index_select(0, keep), self.values.index_select(0, keep)
@@ -137,6 +167,9 @@ class CrossLayer(DynamicLayer):
 
     def by_entry(self, by_position: Tensor) -> Tensor:
         return by_position
+
+    def keep_entries(self, order: Tensor) -> None:
+        pass  # they are the source's
 
     def keep_sentences(self, keep: Tensor) -> None:
         self._stored = self._stored[0].index_select(0, keep), self._stored[1].index_select(0, keep)

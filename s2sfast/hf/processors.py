@@ -43,6 +43,17 @@ def as_processors(given: Iterable[Any], decoder: Decoder) -> list[Processor]:
     return [_EQUIVALENT.get(type(processor), _as_it_is)(processor, decoder) for processor in given]
 
 
+def least_length(processors: list[Processor], decoder: Decoder) -> int | None:
+    """The search's min_length that does what all these processors do, or None.
+
+    Without processors the log-softmax is part of the ranking, which is several times as fast.
+    """
+    lengths = [
+        p.n for p in processors if isinstance(p, ours.MinLength) and isinstance(p.n, int) and p.eos == decoder.eos
+    ]
+    return max(lengths, default=0) if len(lengths) == len(processors) else None
+
+
 def _as_it_is(given: Any, decoder: Decoder) -> Processor:
     return given
 

@@ -30,6 +30,7 @@ class Decoder:
         self.state = _Follower(self._pool.follow)
         self.memory = _Follower(self._keep_sentences)
         self.prompt_length, self.max_length = self._length, settings.config.max_length
+        self.eos = tuple(settings.config._eos_token_tensor.tolist())
         self.vocabulary: int = settings.model.config.get_text_config(decoder=True).vocab_size
 
     def rows(self) -> Tensor:

@@ -24,6 +24,7 @@ class Offers:
         self.trackers = begun(a.processors, Beginning(a.shared_prefix, a.eos, a.max_length, lengths, a.late), prefixes)
         edits = all(getattr(tracker, "edits", False) for tracker in self.trackers)
         self._edits = edits and not (a.normalized and self.trackers)
+        self._same: Tensor | None = None  # the bias of trackers that all write the same, once it is there
 
     def prepare(
         self, logits: Tensor, sentences: int, young: bool | Tensor, last: bool | Tensor
@@ -55,12 +56,16 @@ class Offers:
         active = [tracker for tracker in self.trackers if not tracker.idle]
         if not active:
             return logits, None
-        rows, V = logits.shape
         alike = all(tracker.alike for tracker in active)
+        if alike and self._same is not None:
+            return logits, self._same
+        rows, V = logits.shape
         bias = logits.new_zeros((1 if alike else rows, V), dtype=wide(logits))
         for tracker in active:
             logits, bias = tracker.edit(logits, bias)
-        return logits, bias.view(1 if alike else sentences, -1, V)
+        bias = bias.view(1 if alike else sentences, -1, V)
+        self._same = bias if alike else None
+        return logits, bias
 
     def _process(self, log_probs: Tensor) -> Tensor:
         shape = log_probs.shape

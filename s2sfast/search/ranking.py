@@ -45,6 +45,19 @@ class Offer:
         gains = self.logits.to(wide(self.logits)) if self.normalized else log_softmax(self.logits)
         return gains if self.bias is None else gains + self.bias
 
+    @property
+    def checked_gains(self) -> Tensor:
+        """The gains, after a look at those of live beams: for rankings that do not hand them to beam_topk."""
+        gains = self.gains
+        if bool(((gains.isnan() | (gains == math.inf)).any(-1) & (self.scores > -math.inf)).any()):
+            raise ValueError("expected finite numbers or -inf; got a NaN or +inf")
+        return gains
+
+    @property
+    def begun(self) -> bool | Tensor:
+        """A first token has been chosen; (S, 1) where sentences differ."""
+        return self.generated > 0 if isinstance(self.generated, int) else (self.generated > 0)[:, None]
+
     def summed(self, gains: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
         """(S, C) float32, the log-probabilities of candidates."""
         gained = gains.flatten(1).gather(1, parents * gains.shape[2] + tokens)

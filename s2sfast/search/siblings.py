@@ -61,9 +61,8 @@ class Siblings:
     def _penalties(self, offer: Offer) -> Tensor:
         """(C,), or (S, 1, C) where sentences differ."""
         ranks = torch.arange(1, offer.count + 1, device=offer.logits.device, dtype=torch.float32)
-        if isinstance(offer.generated, int):
-            return -self._gamma * ranks * (offer.generated > 0)
-        return -self._gamma * ranks * (offer.generated > 0)[:, None, None]
+        begun = offer.begun
+        return -self._gamma * ranks * (begun if isinstance(begun, bool) else begun[:, :, None])
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         pass

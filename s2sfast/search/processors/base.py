@@ -39,7 +39,7 @@ class Tracker:
     """It can do without log-probabilities, by :meth:`edit`. Where all trackers of a search can, a step needs no
     log-softmax beside the fused op's own. A matter of the class: bits must not depend on the step or on neighbours."""
     alike = False
-    """It writes the same into every row."""
+    """It edits, and writes the same into every row of every step."""
 
     @property
     def idle(self) -> bool:
