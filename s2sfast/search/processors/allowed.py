@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s2sfast.search.processors.base import Beginning, Tracker
-from s2sfast.search.processors.rows import Past, Position, Sentences, check_batch
+from s2sfast.search.processors.rows import Past, Position, Sentences, barrier, check_batch
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,11 @@ class _Asked(Tracker):
         inside = self._inside()
         rows = zip(self._sentences.index.tolist(), self._past.tokens, self._allowed, inside, strict=True)
         self._answers = [self._answer(*row, log_probs.shape[1]) for row in rows]
-        forbidden = torch.zeros_like(log_probs, dtype=torch.bool)
-        for row, answer in zip(forbidden, self._answers, strict=True):
-            if answer is not None:
-                row.fill_(True)
-                row[torch.tensor(sorted(answer), dtype=torch.int64, device=row.device)] = False
-        return log_probs.masked_fill_(forbidden, -math.inf)
+        allowed = torch.full_like(log_probs, -math.inf)
+        for old, new, answer in zip(log_probs, allowed, self._answers, strict=True):
+            ids = ... if answer is None else torch.tensor(list(answer), dtype=torch.int64, device=old.device)
+            new[ids] = old[ids]
+        return allowed
 
     def _inside(self) -> list[bool]:
         """Which rows are still inside their prefix."""
@@ -122,23 +121,23 @@ class AllowedMask:
         forbidden = ~self.mask.to(beginning.prefix.device)
         if forbidden.dim() == 2:
             check_batch("AllowedMask", "mask", forbidden, beginning)
-        return _Masked(forbidden, Sentences(beginning))
+        return _Masked(barrier(forbidden), Sentences(beginning))
 
 
 class _Masked(Tracker):
     edits = True
 
-    def __init__(self, forbidden: Tensor, sentences: Sentences):
-        self._forbidden, self._sentences = forbidden, sentences
+    def __init__(self, barrier: Tensor, sentences: Sentences):
+        self._barrier, self._sentences = barrier, sentences  # (V,) or (B, V)
+        self.alike = barrier.dim() == 1
 
     def __call__(self, log_probs: Tensor) -> Tensor:
-        forbidden = self._forbidden
-        if forbidden.shape[-1] != log_probs.shape[1]:
+        barrier = self._barrier
+        if barrier.shape[-1] != log_probs.shape[1]:
             raise ValueError(
-                f"AllowedMask: expected a mask for V={log_probs.shape[1]} tokens; got {tuple(forbidden.shape)}"
+                f"AllowedMask: expected a mask for V={log_probs.shape[1]} tokens; got {tuple(barrier.shape)}"
             )
-        rows = forbidden if forbidden.dim() == 1 else forbidden.index_select(0, self._sentences.index)
-        return log_probs.masked_fill_(rows, -math.inf)
+        return log_probs.add_(barrier if self.alike else barrier.index_select(0, self._sentences.index))
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         self._sentences.follow(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from s2sfast.search.processors.base import Beginning, Tracker
-from s2sfast.search.processors.rows import Position, check_batch, ids_on, integers_of
+from s2sfast.search.processors.rows import Position, barrier, check_batch, ids_on, integers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +18,7 @@ class Automaton:
 
     A token may come where the hypothesis' state has a transition for it; eos, whatever its column says, where the state
     accepts. Prefixes are not read. What max_length cuts off need not be accepted: it is not finished. A step gathers
-    (R, V) bytes, whatever the number of states; Q * V bytes are kept beside the transitions.
+    R rows of V numbers, whatever the number of states; (Q, V) float32 is kept beside the transitions.
 
     Args:
         transitions: ``(Q, V)`` integers: the next state for each state and token, -1: forbidden.
@@ -77,16 +76,17 @@ class _Walk(Tracker):
         if max(beginning.eos) >= V:
             raise ValueError(f"Automaton: expected transitions (Q, V) with V above eos {max(beginning.eos)}; got V={V}")
         self._transitions, self._states, self._position = transitions, states, Position(beginning)
-        self._forbidden = torch.ones((Q + 1, V), dtype=torch.bool, device=states.device)
-        self._forbidden[:Q] = transitions < 0
-        self._forbidden[:, ids_on(beginning, beginning.eos)] = True
-        self._forbidden[accepting[:, None], ids_on(beginning, beginning.eos)] = False
+        forbidden = torch.ones((Q + 1, V), dtype=torch.bool, device=states.device)
+        forbidden[:Q] = transitions < 0
+        forbidden[:, ids_on(beginning, beginning.eos)] = True
+        forbidden[accepting[:, None], ids_on(beginning, beginning.eos)] = False
+        self._barrier = barrier(forbidden)
 
     def __call__(self, log_probs: Tensor) -> Tensor:
         V = self._transitions.shape[1]
         if log_probs.shape[1] != V:
             raise ValueError(f"Automaton: expected transitions (Q, V) with V={log_probs.shape[1]}; got V={V}")
-        return log_probs.masked_fill_(self._forbidden.index_select(0, self._states), -math.inf)
+        return log_probs.add_(self._barrier.index_select(0, self._states))
 
     def follow(self, rows: Tensor, tokens: Tensor) -> None:
         Q, V = self._transitions.shape

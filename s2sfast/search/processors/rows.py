@@ -69,8 +69,13 @@ def fill(log_probs: Tensor, ids: Tensor, value: float, where: Where) -> Tensor:
 def forbid_all(log_probs: Tensor, where: Where) -> Tensor:
     """``log_probs[where] = -inf``, in place."""
     if isinstance(where, Tensor):
-        return log_probs.masked_fill_(where[:, None], -math.inf)
+        return log_probs.add_(barrier(where)[:, None])
     return log_probs.fill_(-math.inf) if where else log_probs
+
+
+def barrier(forbidden: Tensor) -> Tensor:
+    """-inf where it says so, else 0: on the CPU, adding it is several times as fast as masked_fill and where."""
+    return torch.zeros(forbidden.shape, device=forbidden.device).masked_fill_(forbidden, -math.inf)
 
 
 def forbid(log_probs: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
