@@ -49,8 +49,8 @@ class Constraints:
     All of it is tensors, without a loop over hypotheses (as in Hu et al. 2019, aclanthology.org/N19-1090).
 
     What max_length cuts off, and what could only end, is returned as well, ranked by the number of constraints met,
-    then by score (as in Sockeye); ``result.constraints_met`` and ``result.satisfied`` say so. The beams that ``on_step``
-    sees stand in the order in which the banks gave them, not by score.
+    then by score (as in Sockeye); ``result.constraints_met`` and ``result.satisfied`` say so. The beams that
+    ``on_step`` sees stand in the order in which the banks gave them, not by score.
 
     Raises:
         ValueError: something else than phrases and AnyOf; in the search: eos in a phrase, an id beyond V, a list of
