@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from s2sfast.search.banks import Banks
@@ -29,6 +29,8 @@ class AnyOf:
     phrases: Sequence[Sequence[int]]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.phrases, Iterable) or isinstance(self.phrases, str):
+            raise ValueError(f"AnyOf: expected a sequence of phrases; got {self.phrases!r}")
         phrases = tuple(_phrase("AnyOf", phrase) for phrase in self.phrases)
         if not phrases:
             raise ValueError("AnyOf: expected at least one phrase; got none")
@@ -68,7 +70,7 @@ class Constraints:
     items: Sequence[Sequence[int] | AnyOf]
 
     def __post_init__(self) -> None:
-        if isinstance(self.items, (str, AnyOf)):
+        if not isinstance(self.items, Iterable) or isinstance(self.items, str):
             raise ValueError(f"Constraints: expected a sequence of phrases and AnyOf; got {self.items!r}")
         items = tuple(item if isinstance(item, AnyOf) else _phrase("Constraints", item) for item in self.items)
         object.__setattr__(self, "items", items)
