@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,9 +62,11 @@ def test_the_code_in_the_readme_runs():
         "logits": torch.randn(2, 3, 20),
         "scores": torch.zeros(2, 3),
         "K": 3,
+        "model": GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2)).eval(),
+        "inputs": {"input_ids": torch.tensor([[3, 4, 5]]), "attention_mask": torch.ones(1, 3)},
     }
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, names)
     assert names["found"].tokens.shape[:2] == (2, 3)

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.candidates import Candidates
 from s2sfast.search.penalties import Length
-from s2sfast.search.ranking import Offer
+from s2sfast.search.ranking import Offer, Ranking
 
 Alternatives: TypeAlias = Sequence[Sequence[Sequence[int]]]
 """The constraints of a sentence: the phrases of each, any one of which meets it."""
@@ -90,11 +90,10 @@ def _moved(begun: Tensor) -> Tensor:
     return pad(begun[..., :-1], (1, 0), value=True)
 
 
-class Banks:
+class Banks(Ranking):
     """Takes candidates from every bank in turn, the fullest bank first, the best of each first."""
 
     falls = False  # along the candidates; their scores do
-    goals: Tensor | None = None
     _topk: Callable
     _eos: Tensor
     _closes: bool

@@ -18,7 +18,7 @@ from s2sfast.search.groups import grouped, merged
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
 from s2sfast.search.processors.base import Processor
-from s2sfast.search.ranking import ByLogProb, Offer
+from s2sfast.search.ranking import ByLogProb, Offer, Ranking
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Rule, as_rule
 from s2sfast.types import Pruning
@@ -114,10 +114,9 @@ def _check(name: str, beam: int, groups: int, n_best: int, strength: float, rule
         raise ValueError(f"{name}: expected rules under which finished hypotheses leave the beam; got {rule!r}")
 
 
-class Diverse:
+class Diverse(Ranking):
     """Ranks the groups of each sentence in turn. Group g of sentence b is row b * G + g of what the loop calls S."""
 
-    falls = True
     _arguments: Arguments
 
     def __init__(self, groups: int, strength: float):
@@ -150,6 +149,3 @@ class Diverse:
         """(B, C) 1.0 for the candidates that are beams of the next step."""
         going = ~self._arguments.is_eos(tokens)
         return (going & (going.cumsum(1) <= self._arguments.beam) & (scores > -math.inf)).to(scores.dtype)
-
-    def follow(self, rows: Tensor, tokens: Tensor) -> None:
-        pass

@@ -81,25 +81,27 @@ class Follower(Protocol):
         """Row r of the next step (R',) continues row `rows[r]` of this one with `tokens[r]`."""
 
 
-class Ranking(Follower, Protocol):
+class Ranking:
     """What a step's candidates are, and in what order."""
 
-    falls: bool
+    falls = True
     """No continuation ranks above what it continues: what the bounds of early stopping rest on."""
-    goals: Tensor | None
+    goals: Tensor | None = None
     """(B,) the tier that hypotheses are meant to reach; None: candidates have no tiers."""
 
     def begin(self, arguments: Arguments) -> Ranking:
         """One for a search of its own, that may keep what it likes."""
+        raise NotImplementedError
 
-    def rank(self, offer: Offer) -> Candidates: ...
+    def rank(self, offer: Offer) -> Candidates:
+        raise NotImplementedError
+
+    def follow(self, rows: Tensor, tokens: Tensor) -> None:
+        """As :class:`Follower`."""
 
 
-class ByLogProb:
+class ByLogProb(Ranking):
     """Beam search's own: the sum of log-probabilities, by one fused op."""
-
-    falls = True
-    goals: Tensor | None = None
 
     def begin(self, arguments: Arguments) -> ByLogProb:
         self._topk = arguments.topk
@@ -110,6 +112,3 @@ class ByLogProb:
             offer.logits, offer.scores, offer.count, pruning=offer.pruning, bias=offer.bias, normalized=offer.normalized
         )
         return Candidates.of(found)
-
-    def follow(self, rows: Tensor, tokens: Tensor) -> None:
-        pass

@@ -18,7 +18,7 @@ from s2sfast.search.loop import Loop
 from s2sfast.search.noise import Draws, seeds_of, uniform
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
 from s2sfast.search.processors.base import Processor
-from s2sfast.search.ranking import ByLogProb, Offer, log_softmax
+from s2sfast.search.ranking import ByLogProb, Offer, Ranking, log_softmax
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Progress, Rule
 
@@ -148,10 +148,8 @@ class Filters:
         return torch.zeros_like(tail).scatter(-1, order, tail)
 
 
-class Drawn:
+class Drawn(Ranking):
     """One token for each beam; at a sentence's first step, all from its one beam."""
-
-    falls = True
 
     def __init__(self, filters: Filters, seeds: Tensor):
         self._filters, self._draws = filters, Draws(seeds)

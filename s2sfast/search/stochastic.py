@@ -17,7 +17,7 @@ from s2sfast.search.loop import Loop
 from s2sfast.search.noise import Draws, gumbel, seeds_of
 from s2sfast.search.penalties import LengthPenalty
 from s2sfast.search.processors.base import Processor
-from s2sfast.search.ranking import ByLogProb, Offer, log_softmax
+from s2sfast.search.ranking import ByLogProb, Offer, Ranking, log_softmax
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Progress, Rule
 
@@ -116,10 +116,9 @@ class Staying(Rule):
         return progress.running == -torch.inf
 
 
-class Perturbed:
+class Perturbed(Ranking):
     """Ranks by perturbed log-probabilities, each beam's best of which is its own."""
 
-    falls = True
     _topk: Callable
 
     def __init__(self, seeds: Tensor):
