@@ -62,7 +62,9 @@ def test_the_code_in_the_readme_runs():
         "logits": torch.randn(2, 3, 20),
         "scores": torch.zeros(2, 3),
         "K": 3,
-        "model": GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2)).eval(),
+        "model": GPT2LMHeadModel(
+            GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1)
+        ).eval(),
         "inputs": {"input_ids": torch.tensor([[3, 4, 5]]), "attention_mask": torch.ones(1, 3)},
     }
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
