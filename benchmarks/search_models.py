@@ -156,7 +156,7 @@ def _whisper(folder: Path) -> Twins:
         decoder_start_token_id=50_257,
     )  # fmt: skip
     model = _spread(transformers.WhisperForConditionalGeneration(config))
-    model.generation_config.suppress_tokens = model.generation_config.begin_suppress_tokens = []
+    model.generation_config.suppress_tokens = model.generation_config.begin_suppress_tokens = None
     vocabulary = [_WHISPER.get(i, f"<{i}>") for i in range(config.vocab_size)]
     _convert(model, "WhisperConfig", folder, vocabulary, start=None)
     opened = _opener("Whisper", folder)

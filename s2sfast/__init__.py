@@ -30,7 +30,9 @@ from s2sfast.ops import (
 )
 from s2sfast.search import (
     UID,
+    AnyOf,
     BeamResult,
+    Constraints,
     CoveragePenalty,
     EditSimilarity,
     Ensemble,
@@ -40,11 +42,14 @@ from s2sfast.search import (
     ShallowFusion,
     beam_search,
     best_first_search,
+    diverse_beam_search,
     exhaustive_search,
     greedy_search,
     mbr,
     processors,
     rules,
+    sample,
+    stochastic_beam_search,
     stream,
 )
 from s2sfast.types import AttentionOutput, BeamCandidates, NTMActivation, NTMHead, NTMStep, Pruning
@@ -60,9 +65,11 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "UID",
+    "AnyOf",
     "AttentionOutput",
     "BeamCandidates",
     "BeamResult",
+    "Constraints",
     "CoveragePenalty",
     "EditSimilarity",
     "Ensemble",
@@ -83,6 +90,7 @@ __all__ = [
     "bilinear_attention",
     "content_address",
     "cosine_attention",
+    "diverse_beam_search",
     "dot_attention",
     "exhaustive_search",
     "greedy_search",
@@ -97,6 +105,8 @@ __all__ = [
     "processors",
     "reference",
     "rules",
+    "sample",
+    "stochastic_beam_search",
     "stream",
     "synchronize",
 ]

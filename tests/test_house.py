@@ -68,7 +68,9 @@ def test_the_public_names():
         "Pruning", "additive_attention", "additive_scores", "backtrace", "beam_search", "beam_topk",
         "bilinear_attention", "content_address", "cosine_attention", "dot_attention", "exhaustive_search",
         "greedy_search", "info", "location_address", "memory_read", "memory_write", "ntm_step", "pointer_mixture",
-        "pointer_nll", "reference", "rules", "synchronize",
+        "pointer_nll", "reference", "rules", "synchronize", "CoveragePenalty", "Ensemble", "LiveBeams", "ShallowFusion",
+        "UID", "best_first_search", "diverse_beam_search", "mbr", "processors", "sample", "stochastic_beam_search",
+        "stream",
     }  # fmt: skip
     assert promised <= set(s2sfast.__all__)
     assert all(hasattr(s2sfast, name) for name in s2sfast.__all__)

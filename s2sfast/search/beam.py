@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from s2sfast.search import arguments as check
+from s2sfast.search.constraints import Constraints, as_constraints
 from s2sfast.search.coverage import CoveragePenalty, as_coverage
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty, Penalty, as_penalty
@@ -42,6 +43,7 @@ def beam_search(
     pruning: Pruning | None = None,
     regularizer: UID | None = None,
     sibling_penalty: float = 0.0,
+    constraints: Constraints | Sequence[Constraints] | None = None,
     processors: Sequence[Callable[[Tensor, Tensor], Tensor] | Processor] = (),
     rules: str | Rule = "hf",
     temperature: float = 1.0,
@@ -97,6 +99,8 @@ def beam_search(
         sibling_penalty: gamma >= 0 of Li, Monroe & Jurafsky 2016 (arXiv:1611.08562): a candidate loses gamma * i when
             it is the i-th best of its parent, i from 1; all steps but the first, as in fairseq. Scores keep what was
             lost; log_probs do not. Not together with `regularizer`.
+        constraints: what the hypotheses must contain: :class:`s2sfast.Constraints` for all sentences, or a list of B.
+            Not together with pruning, ends, regularizer, sibling_penalty or rules that keep what has ended in the beam.
 
     Returns:
         :class:`s2sfast.BeamResult`.
@@ -119,9 +123,9 @@ def beam_search(
         "beam_search", step, state, start=start, eos=eos, beam=beam, n_best=n_best, max_length=max_length,
         min_length=min_length, memory=memory, batch_size=batch_size, prefix_lengths=prefix_lengths,
         state_dims=state_dims, length_penalty=length_penalty, coverage_penalty=coverage_penalty, pruning=pruning,
-        regularizer=regularizer, sibling_penalty=sibling_penalty, processors=processors, rules=rules,
-        temperature=temperature, return_attention=return_attention, return_tree=return_tree, on_step=on_step, ends=ends,
-        backend=backend,
+        regularizer=regularizer, sibling_penalty=sibling_penalty, constraints=constraints, processors=processors,
+        rules=rules, temperature=temperature, return_attention=return_attention, return_tree=return_tree,
+        on_step=on_step, ends=ends, backend=backend,
     ).run()  # fmt: skip
 
 
@@ -134,6 +138,7 @@ def beam_loop(
     coverage_penalty: Any,
     regularizer: Any,
     sibling_penalty: Any,
+    constraints: Any,
     rules: Any,
     on_step: Any,
     ends: Any,
@@ -142,18 +147,20 @@ def beam_loop(
     """The loop of a beam search, ready to run; arguments as there, and fields of Arguments."""
     arguments = check.prepare(
         name, step, state, penalty=as_penalty(length_penalty), rule=as_rule(rules),
-        ranking=_ranking(regularizer, sibling_penalty),
+        ranking=_ranking(regularizer, sibling_penalty, constraints),
         coverage=as_coverage(coverage_penalty), ends=check.function_of(name, "ends", ends),
         on_step=check.function_of(name, "on_step", on_step), **options,
     )  # fmt: skip
     return Loop(arguments)
 
 
-def _ranking(regularizer: UID | None, sibling_penalty: float) -> Ranking:
-    uid, siblings = as_regularizer(regularizer), as_siblings(sibling_penalty)
-    if uid is not None and siblings is not None:
-        raise ValueError("beam_search: expected a regularizer or a sibling_penalty; got both")
-    return uid or siblings or ByLogProb()
+def _ranking(
+    regularizer: UID | None, sibling_penalty: float, constraints: Constraints | Sequence[Constraints] | None
+) -> Ranking:
+    uid, siblings, banks = as_regularizer(regularizer), as_siblings(sibling_penalty), as_constraints(constraints)
+    if sum(ranking is not None for ranking in (uid, siblings, banks)) > 1:
+        raise ValueError("beam_search: expected one of regularizer, sibling_penalty and constraints; got both")
+    return uid or siblings or banks or ByLogProb()
 
 
 @torch.no_grad()

@@ -22,6 +22,8 @@ class Candidates(NamedTuple):
     """(S, C) int64."""
     log_probs: Tensor
     """(S, C) float32, sums of the tokens' log-probabilities; the very tensor `scores` where they rank by it."""
+    tiers: Tensor | None = None
+    """(S, C) int64: a hypothesis of a higher tier ranks above all of lower ones. None: all are alike."""
 
     @classmethod
     def of(cls, found: BeamCandidates) -> Candidates:
@@ -38,9 +40,9 @@ class Candidates(NamedTuple):
         """The function of every tensor; of scores that are the log-probabilities only once."""
         scores = function(self.scores)
         same = self.log_probs is self.scores
-        return Candidates(
-            scores, function(self.parents), function(self.tokens), scores if same else function(self.log_probs)
-        )
+        log_probs = scores if same else function(self.log_probs)
+        tiers = None if self.tiers is None else function(self.tiers)
+        return Candidates(scores, function(self.parents), function(self.tokens), log_probs, tiers)
 
     def without(self, drop: Tensor) -> Candidates:
         """Those that `drop` (S, C) bool names score -inf."""

@@ -39,11 +39,12 @@ class Loop:
         self.scores = torch.zeros((a.batch, 1), dtype=torch.float32, device=a.device)
         self.log_probs = self.scores  # the very same where they rank
         self.C = a.rule.candidates(a.beam, len(a.eos))
-        self.hypotheses = Hypotheses(a.batch, a.rule.places(a.beam, a.n_best), self.C, a.device, a.rule.stays)
         self.history = History()
         self.stats = SearchStats()
         self.model = Stepper(a, self.stats)
         self.ranking = a.ranking.begin(a)
+        places = a.rule.places(a.beam, a.n_best)
+        self.hypotheses = Hypotheses(a.batch, places, self.C, a.device, a.rule.stays, self.ranking.goals)
         self.prefixes = Prefixes(a.shared_prefix) if a.reads_prefixes else None
         self.offers = Offers(a, self.model, self.prefixes)
         self.coverage = None if a.coverage is None else Coverage(a.coverage)
@@ -75,6 +76,7 @@ class Loop:
 
     def result(self) -> BeamResult:
         result = outcome(self.a, self.hypotheses, self.history, self.stats)
+        result.constraints_met, result.satisfied = self.hypotheses.reached(self.a.n_best)
         result.tree = BeamTree(self.tree) if self.a.return_tree else None
         return result
 
@@ -197,7 +199,7 @@ class Loop:
             scores = scores + self.coverage.of(found.parents)
         ranks = found.scores if self.a.rule.stays else scores
         ranks = ranks.where(found.scores > -math.inf, -math.inf)
-        self.hypotheses.add(self.alive, finishing, ranks, scores, self.t)
+        self.hypotheses.add(self.alive, finishing, ranks, scores, self.t, found.tiers)
         enough = self.hypotheses.ranks[:, -1 if self.a.rule.waits_until_full else 0]
         self.asked = bool((enough > -math.inf).any())
 

@@ -45,6 +45,19 @@ class Offer:
         gains = self.logits.to(wide(self.logits)) if self.normalized else log_softmax(self.logits)
         return gains if self.bias is None else gains + self.bias
 
+    @property
+    def checked_gains(self) -> Tensor:
+        """The gains, after a look at those of live beams: for rankings that do not hand them to beam_topk."""
+        gains = self.gains
+        if bool(((gains.isnan() | (gains == math.inf)).any(-1) & (self.scores > -math.inf)).any()):
+            raise ValueError("expected finite numbers or -inf; got a NaN or +inf")
+        return gains
+
+    @property
+    def begun(self) -> bool | Tensor:
+        """A first token has been chosen; (S, 1) where sentences differ."""
+        return self.generated > 0 if isinstance(self.generated, int) else (self.generated > 0)[:, None]
+
     def summed(self, gains: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
         """(S, C) float32, the log-probabilities of candidates."""
         gained = gains.flatten(1).gather(1, parents * gains.shape[2] + tokens)
@@ -68,22 +81,27 @@ class Follower(Protocol):
         """Row r of the next step (R',) continues row `rows[r]` of this one with `tokens[r]`."""
 
 
-class Ranking(Follower, Protocol):
+class Ranking:
     """What a step's candidates are, and in what order."""
 
-    falls: bool
+    falls = True
     """No continuation ranks above what it continues: what the bounds of early stopping rest on."""
+    goals: Tensor | None = None
+    """(B,) the tier that hypotheses are meant to reach; None: candidates have no tiers."""
 
     def begin(self, arguments: Arguments) -> Ranking:
         """One for a search of its own, that may keep what it likes."""
+        raise NotImplementedError
 
-    def rank(self, offer: Offer) -> Candidates: ...
+    def rank(self, offer: Offer) -> Candidates:
+        raise NotImplementedError
+
+    def follow(self, rows: Tensor, tokens: Tensor) -> None:
+        """As :class:`Follower`."""
 
 
-class ByLogProb:
+class ByLogProb(Ranking):
     """Beam search's own: the sum of log-probabilities, by one fused op."""
-
-    falls = True
 
     def begin(self, arguments: Arguments) -> ByLogProb:
         self._topk = arguments.topk
@@ -94,6 +112,3 @@ class ByLogProb:
             offer.logits, offer.scores, offer.count, pruning=offer.pruning, bias=offer.bias, normalized=offer.normalized
         )
         return Candidates.of(found)
-
-    def follow(self, rows: Tensor, tokens: Tensor) -> None:
-        pass

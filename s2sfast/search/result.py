@@ -46,6 +46,10 @@ class BeamResult:
     """``(B, n_best)`` bool: the hypothesis ended with eos, not at max_length."""
     attention: Tensor | None = None
     """``(B, n_best, L, T)``: what the step attended to when it chose each token; 0 beyond the length."""
+    constraints_met: Tensor | None = None
+    """``(B, n_best)`` int64, how many constraints each hypothesis meets; None: none were given."""
+    satisfied: Tensor | None = None
+    """``(B, n_best)`` bool: the hypothesis meets all constraints of its sentence; None: none were given."""
     tree: BeamTree | None = None
     """Every candidate the search looked at, with ``return_tree=True``."""
     stats: SearchStats = field(default_factory=SearchStats)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.candidates import Candidates
-from s2sfast.search.ranking import Offer
+from s2sfast.search.ranking import Offer, Ranking
 
 
 def as_siblings(sibling_penalty: float) -> Siblings | None:
@@ -26,13 +26,12 @@ def as_siblings(sibling_penalty: float) -> Siblings | None:
     return Siblings(float(gamma)) if gamma else None
 
 
-class Siblings:
+class Siblings(Ranking):
     """Ranks by the score minus gamma * i, for the i-th best candidate of its parent, i from 1.
 
     Nothing is lost by looking at the C best of each parent only: the penalty keeps siblings in their order.
     """
 
-    falls = True
     _topk: Callable
 
     def __init__(self, gamma: float):
@@ -60,9 +59,5 @@ class Siblings:
     def _penalties(self, offer: Offer) -> Tensor:
         """(C,), or (S, 1, C) where sentences differ."""
         ranks = torch.arange(1, offer.count + 1, device=offer.logits.device, dtype=torch.float32)
-        if isinstance(offer.generated, int):
-            return -self._gamma * ranks * (offer.generated > 0)
-        return -self._gamma * ranks * (offer.generated > 0)[:, None, None]
-
-    def follow(self, rows: Tensor, tokens: Tensor) -> None:
-        pass
+        begun = offer.begun
+        return -self._gamma * ranks * (begun if isinstance(begun, bool) else begun[:, :, None])

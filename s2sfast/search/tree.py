@@ -78,7 +78,7 @@ def tree_step(
             gone = dropped & absent(unpruned, ranking.rank(replace(offer, pruning=alone)))
             cut = cut.masked_fill(gone, number)
     finished = torch.zeros_like(found.parents, dtype=torch.bool) if finishing is None else finishing
-    scores, parents, tokens, _ = (torch.cat(pair, 1) for pair in zip(found, unpruned, strict=True))
+    scores, parents, tokens = (torch.cat(pair, 1) for pair in zip(found[:3], unpruned[:3], strict=True))
     mine = identity(found)
     at = identity(running)[:, :, None] == mine[:, None, :]
     return TreeStep(

@@ -16,7 +16,7 @@ from torch import Tensor
 from s2sfast.search.arguments import Arguments
 from s2sfast.search.candidates import Candidates
 from s2sfast.search.penalties import Length
-from s2sfast.search.ranking import Offer
+from s2sfast.search.ranking import Offer, Ranking
 
 
 class UID(NamedTuple):
@@ -73,7 +73,7 @@ def as_regularizer(regularizer: UID | None) -> Regularized | None:
     return Regularized(_KINDS[kind], float(weight)) if weight else None
 
 
-class Regularized:
+class Regularized(Ranking):
     """Ranks by log_prob - weight * R."""
 
     _topk: Callable

@@ -64,32 +64,43 @@ class Search:
     """One beam search, a step at a time, by the rules "exact" without its stopping rule (which loses nothing)."""
 
     def __init__(self, model: Model, start: Sequence[int], ranking: Ranking, *, eos: int, beam: int, max_length: int,
-                 alpha: float = 1.0, min_length: int = 0) -> None:  # fmt: skip
+                 alpha: float = 1.0, min_length: int = 0, stop_at: int | None = None) -> None:  # fmt: skip
         self.model, self.start, self.ranking = model, start, ranking
         self.eos, self.beam, self.max_length = eos, beam, max_length
         self.alpha, self.min_length = alpha, min_length
+        self.stop_at = stop_at  # it stops when no running path can enter so many; None: never
         self.running, self.pool, self.found = [Path()], [], Found()
+
+    @property
+    def done(self) -> bool:
+        return not self.running or len(self.found.chosen) == self.max_length
 
     def step(self) -> None:
         siblings = [
             continued(self.model, self.start, p, eos=self.eos, min_length=self.min_length) for p in self.running
         ]
         ranked = sorted(self.ranking(siblings), key=lambda c: -c[0])
-        self.found.ordered([score for score, _ in ranked])
-        self.running = [path for _, path in ranked if not path.finished][: self.beam]
+        self.found.ordered([score for score, _ in ranked[: 2 * self.beam + 1]])  # eos is one token
+        going = [(score, path) for score, path in ranked if not path.finished][: self.beam]
+        self.running = [path for _, path in going]
         self.found.chosen.append([path.tokens[-1] for path in self.running])
         for place, (score, path) in enumerate(ranked):
             length = len(path.tokens)
             if (path.finished and place < self.beam) or (length == self.max_length and path in self.running):
                 self.pool.append((score / length**self.alpha, path))
+        self.pool.sort(key=lambda c: -c[0])
+        if self.stop_at is not None and len(self.pool) >= self.stop_at and not self.done:
+            margin = going[0][0] / self.max_length**self.alpha - self.pool[self.stop_at - 1][0]
+            self.found.gap = min(self.found.gap, abs(margin))
+            if margin <= 0:
+                self.running = []
 
     def results(self, n_best: int) -> Found:
-        while self.running and len(self.found.chosen) < self.max_length:
+        while not self.done:
             self.step()
         return self.best(n_best)
 
     def best(self, n_best: int) -> Found:
-        self.pool.sort(key=lambda c: -c[0])
         self.found.ordered([score for score, _ in self.pool])
         self.found.paths = self.pool[:n_best]
         return self.found

@@ -249,8 +249,24 @@ def test_an_option_of_the_wrong_kind_is_refused_by_name(name: str) -> None:
         beam_search(model, model.initial(2), start=1, eos=0, **WRONG_OPTIONS[name])
 
 
-@pytest.mark.parametrize("name", ["sample", "stochastic_beam_search", "diverse_beam_search"])
-def test_searches_that_are_not_there_yet_are_refused_by_name(name: str) -> None:
+SEARCHES: dict[str, dict[str, Any]] = {
+    "sample": {"seed": 0, "n_best": 3},
+    "stochastic_beam_search": {"seed": 0, "beam": 3},
+    "diverse_beam_search": {"groups": 3, "strength": 0.1, "beam": 3},
+}
+
+
+@pytest.mark.parametrize("fault", ["another vocabulary", "logits alone", "state of other rows"])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_names_itself_and_the_step_that_returned_the_wrong_thing(name: str, fault: str) -> None:
+    step = break_third_call(FAULTS[fault][0])
+    with pytest.raises(ValueError, match=rf"{name}: step 2: expected"):
+        getattr(s2sfast, name)(step, TableModel.initial(BATCH), start=1, eos=0, max_length=9, **SEARCHES[name])
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_refuses_what_beam_search_refuses(name: str) -> None:
     model = TableModel(VOCAB)
-    with pytest.raises((*ERRORS, AttributeError), match=name):
-        getattr(s2sfast, name)(model, model.initial(2), start=1, eos=0)
+    for word, options in {"eos": {"eos": 9}, "backend": {"backend": "quick"}, "memory": {"memory": [A]}}.items():
+        with pytest.raises(ValueError, match=word):
+            getattr(s2sfast, name)(model, model.initial(2), **({"start": 1, "eos": 0} | SEARCHES[name] | options))
