@@ -38,16 +38,16 @@ class Decoder:
         beams = torch.arange(self._pool.width, device=self.ids.device)
         return (self.ids[:, None] * self._settings.beams + beams).reshape(-1, 1)
 
-    def prefill(self, prefix: Tensor, lengths: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor]:
+    def prefill(self, prefix: Tensor, lengths: Tensor, state: Any, memory: Any) -> tuple[Any, ...]:
         """The prompt (S, P), as transformers prepares it."""
         kwargs = self._settings.first_kwargs | {self._settings.cache_name: self._cache}
         inputs = self._model.prepare_inputs_for_generation(prefix, is_first_iteration=True, **kwargs)
         positions = inputs.get(self._settings.positions_name)
         if positions is not None:
             self._positions = positions[:, -1:] + 1
-        return self._logits(inputs), state, self.rows()
+        return self._answer(self._logits(inputs), state)
 
-    def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any, Tensor]:
+    def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Any, ...]:
         """One token of each row (R,)."""
         s = self._settings
         self._pool.advance(self._length)
@@ -60,7 +60,11 @@ class Decoder:
         with stepping(self._pool):
             logits = self._logits(inputs)
         self._length += 1
-        return logits, state, self.rows()
+        return self._answer(logits, state)
+
+    def _answer(self, logits: Tensor, state: Any) -> tuple[Any, ...]:
+        """With the rows in the place of attention: so the search finds the row that each token was chosen from."""
+        return (logits, state, self.rows()) if self._settings.config.return_dict_in_generate else (logits, state)
 
     def _logits(self, inputs: dict[str, Any]) -> Tensor:
         """(R, V) float32, of the last token."""

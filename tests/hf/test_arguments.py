@@ -145,6 +145,7 @@ def test_all_reasons_come_at_once() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
 def test_a_cache_that_is_filled_is_refused() -> None:
     cache = DynamicCache()
     cache.update(torch.zeros(1, 2, 2, 8), torch.zeros(1, 2, 2, 8), 0)

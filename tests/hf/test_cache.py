@@ -35,8 +35,10 @@ def visible(pool: Pool, keys: Tensor, row: int) -> Tensor:
     """(t, H, d) the keys that a row may look at, in the order of their positions."""
     sentence = row // pool.width
     seen = (pool.mask[row] == 0).nonzero().flatten()
-    order = seen[pool.positions[sentence, seen].argsort(stable=True)]
-    return keys[sentence].transpose(0, 1)[order]
+    positions, order = pool.positions[sentence, seen].sort()
+    first = int(positions[0])
+    assert positions.tolist() == list(range(first, first + len(seen)))
+    return keys[sentence].transpose(0, 1)[seen[order]]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -68,6 +70,16 @@ def test_every_row_sees_its_own_past(seed: int) -> None:
             assert torch.equal(visible(pool, values, row), expected + 1), (t, row)
     assert layer.get_seq_length() == length + 40
     assert pool.entries < length + 40 * 5 / 2  # most have been dropped
+
+
+def test_there_are_no_fewer_entries_than_positions() -> None:
+    """However much of the prompt is padding: a bias by position is as long as the keys."""
+    pool = Pool(torch.arange(9)[None] == 8, None, torch.float32)
+    for t in range(20):
+        pool.follow(torch.tensor([0, 0]))  # everything but the last step's other beam is needed by both
+        pool.advance(9 + t)
+        assert 9 + t < pool.entries == pool.mask.shape[1] == pool.positions.shape[1]
+        assert int(pool.positions.max()) == 9 + t
 
 
 @pytest.mark.parametrize("groups", [1, 3], ids=["as-many-heads", "three-heads-share-keys"])
