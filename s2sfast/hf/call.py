@@ -65,6 +65,7 @@ def beam_search(
     from s2sfast.hf.attention import switched
     from s2sfast.hf.output import output
     from s2sfast.hf.processors import as_processors, least_length
+    from s2sfast.hf.projection import projecting
     from s2sfast.hf.record import Record, Recorder
     from s2sfast.hf.step import Decoder
 
@@ -78,7 +79,7 @@ def beam_search(
     if scores is not None:
         processors.append(Recorder(scores, decoder))
     least = least_length(processors, decoder)
-    with switched(model):
+    with switched(model), projecting(model):
         found = search(
             decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=config._eos_token_tensor,
             beam=config.num_beams, n_best=config.num_return_sequences, max_length=config.max_length - P,

@@ -70,7 +70,7 @@ def wide(logits: Tensor) -> torch.dtype:
 
 def log_softmax(logits: Tensor) -> Tensor:
     """The log-softmax; of a row of -inf, -inf."""
-    dead = (logits == -math.inf).all(-1, keepdim=True)  # their log-softmax would be NaN
+    dead = logits.amax(-1, keepdim=True) == -math.inf  # their log-softmax would be NaN
     return torch.log_softmax(logits, dim=-1, dtype=wide(logits)).masked_fill(dead, -math.inf)
 
 
