@@ -30,7 +30,7 @@ def sample(
     *,
     start: int | Sequence | Tensor,
     eos: int | Sequence[int] | Tensor,
-    seed: int | Sequence[int] | Tensor,
+    seed: int | Sequence[int] | Tensor = 0,
     n_best: int = 1,
     top_k: int | None = None,
     top_p: float | None = None,

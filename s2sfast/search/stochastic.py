@@ -29,7 +29,7 @@ def stochastic_beam_search(
     *,
     start: int | Sequence | Tensor,
     eos: int | Sequence[int] | Tensor,
-    seed: int | Sequence[int] | Tensor,
+    seed: int | Sequence[int] | Tensor = 0,
     beam: int = 5,
     n_best: int | None = None,
     max_length: int | Tensor = 200,
