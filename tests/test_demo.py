@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from s2sfast.demo.report import CAVEAT
 from s2sfast.demo.run import Check, DemoResult, _check_greedy
 from s2sfast.models.g2p import PHONEMES
 from s2sfast.plot import tree
+from s2sfast.search import Node
 
 WORDS = 40
 
@@ -179,17 +179,6 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures
-
-
-class Node(NamedTuple):
-    """The fields of s2sfast.search.Node, for trees made by hand."""
-
-    index: int  # type: ignore[assignment]
-    parent: int
-    step: int
-    token: int
-    score: float
-    fate: str
 
 
 LABELS = ["</s>", "left", "right"]
