@@ -1,7 +1,7 @@
 """Runs the tests of the ops on CUDA: in software, for three architectures and three schedules, and on a GPU if present.
 
     python -m tests.cuda.suite           # what `make test` runs; builds the module first
-    python -m tests.cuda.suite --all     # each architecture in each schedule: what `make test-cuda` runs
+    python -m tests.cuda.suite --all     # three architectures, not one drawn anew: what `make test-cuda` runs
     python -m tests.cuda.suite --only simulated:90:reverse -- -k phonemes -x
 
 Where there is no nvcc it says so and succeeds, unless S2SFAST_CUDA=1 asks for CUDA.
@@ -10,7 +10,6 @@ Where there is no nvcc it says so and succeeds, unless S2SFAST_CUDA=1 asks for C
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import random
 import subprocess
@@ -50,17 +49,14 @@ class Outcome:
     output: str
 
 
-def runs(everything: bool) -> list[Run]:
-    """Each architecture in a schedule of its own, drawn anew every time, or in all of them.
+def runs(archs: tuple[int, ...]) -> list[Run]:
+    """Each architecture in each schedule.
 
     The search is the same Python on every machine: it goes along once, the longest run first. So do the gradients of
     the table, since tests/cuda/test_attention_device.py has its own for every machine."""
-    pairs = itertools.product(simulated.ARCHS, SCHEDULES)
-    if not everything:
-        pairs = zip(simulated.ARCHS, random.sample(SCHEDULES, len(simulated.ARCHS)), strict=True)
-    software = [f"simulated:{arch}:{schedule}{seed(schedule)}" for arch, schedule in pairs]
+    software = [f"simulated:{arch}:{schedule}{seed(schedule)}" for arch in archs for schedule in SCHEDULES]
     real = [Run("cuda", (*OPS, *SEARCH, *GRADIENTS))] if torch.cuda.is_available() else []
-    once = [Run("simulated:90:forward", SEARCH), Run("simulated:90:reverse", GRADIENTS)]
+    once = [Run(f"simulated:{archs[-1]}:forward", SEARCH), Run(f"simulated:{archs[-1]}:reverse", GRADIENTS)]
     first, *others = software
     return [*real, *once, Run(first, OPS), *(Run(machine, OPS, TORCHS) for machine in others)]
 
@@ -99,19 +95,20 @@ def main() -> int:
         epilog="What follows -- goes to pytest.",
     )
     parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (cores)")
-    parser.add_argument("--all", action="store_true", help="each architecture in each schedule")
+    parser.add_argument("--all", action="store_true", help="all architectures, not one drawn anew")
     parser.add_argument("--only", action="append", metavar="MACHINE", help="one of tests/machine.py; may be repeated")
     parser.add_argument("pytest_options", nargs="*", help="for pytest")
     options = parser.parse_args()
     if find_nvcc() is None:
         print("skipped: no nvcc", file=sys.stderr)
         return 1 if os.environ.get("S2SFAST_CUDA") == "1" else 0
+    archs = simulated.ARCHS if options.all or options.only else (random.choice(simulated.ARCHS),)
     try:
-        simulated.make()
+        simulated.make(archs=archs)
     except (BuildError, PtxError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    chosen = [Run(machine, OPS) for machine in options.only] if options.only else runs(options.all)
+    chosen = [Run(machine, OPS) for machine in options.only] if options.only else runs(archs)
     with ThreadPoolExecutor(options.jobs) as pool:
         outcomes = []
         for outcome in pool.map(lambda run: execute(run, options.pytest_options), chosen):
