@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import shlex
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +62,12 @@ def host_objects(out: Path, without: tuple[str, ...] = ()) -> list[Path]:
         raise BuildError(f"no commands in {REAL_BUILD.relative_to(ROOT)}: run `make build` first")
     commands = json.loads((REAL_BUILD / "compile_commands.json").read_text())
     entries = [entry for entry in commands if "/_ops.dir/" in entry["output"]]
-    return [host_object(shlex.split(entry["command"]), Path(entry["file"]), out, without) for entry in entries]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        made = [
+            pool.submit(host_object, shlex.split(entry["command"]), Path(entry["file"]), out, without)
+            for entry in entries
+        ]
+        return [one.result() for one in made]
 
 
 def host_object(command: list[str], source: Path, out: Path, without: tuple[str, ...]) -> Path:
