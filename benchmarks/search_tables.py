@@ -51,7 +51,7 @@ def _rivals(results: Results) -> str:
         "s2sfast and transformers must agree; for CTranslate2 the number of sentences with the same tokens is shown. "
         'Encoder, prompt and all of `generate` are in the time. "Outside" is what is left of a step without the calls '
         "of encoder, decoder and output layer (the search, the processors, the caches' order), and, behind the plus, "
-        "what is left once for a decode: what `generate` prepares."
+        "what is left once for a decode, to a few ms: what `generate` prepares."
     )
     head = ["model, threads, B, K", "s2sfast", "transformers", "CTranslate2", "outside, us a step", "transformers'"]
     return f"## Whole decodes\n\n{about}\n\n{table(head, lines)}"
@@ -68,7 +68,7 @@ def _rival_line(key: tuple[Any, ...], of: dict[str, dict[str, Any]]) -> list[str
     if "outside" not in ours:
         return [*cells, "-", "-"]
     theirs = of["transformers"]
-    once = [seconds(row["once"]) for row in (ours, theirs)]
+    once = [f"{1e3 * row['once']:.0f} ms" for row in (ours, theirs)]
     ratio = times(theirs["outside"] / ours["outside"])
     outside = [f"{row['outside'] * 1e6:.0f}" for row in (ours, theirs)]
     return [*cells, f"{outside[0]} + {once[0]}", f"{ratio}, {outside[1]} + {once[1]}"]
