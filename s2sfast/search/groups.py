@@ -75,7 +75,7 @@ class _Tracked(Tracker):
 
     def __init__(self, tracker: Tracker, groups: int):
         self._tracker, self._groups = tracker, groups
-        self.edits, self.alike = tracker.edits, tracker.alike
+        self.edits, self.alike = getattr(tracker, "edits", False), getattr(tracker, "alike", False)
 
     @property
     def idle(self) -> bool:

@@ -49,7 +49,7 @@ class Offers:
     def _without_eos(self, logits: Tensor, sentences: int, young: bool | Tensor) -> Tensor:
         """The rest shares its probability."""
         bias = self._bias(logits, young, False)
-        return logits if bias is None else (logits.view(sentences, -1, logits.shape[1]) + bias).view_as(logits)
+        return logits if bias is None else (logits.reshape(sentences, -1, logits.shape[1]) + bias).reshape(logits.shape)
 
     def _edit(self, logits: Tensor, sentences: int) -> tuple[Tensor, Tensor | None]:
         """(logits, the trackers' bias)."""

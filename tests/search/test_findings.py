@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import s2sfast
 from s2sfast import LengthPenalty, Pruning, beam_search, beam_topk, exhaustive_search, rules
 from tests.over import normals
+from tests.search.models import TableModel
 
 TABLE = normals(3)(50, 7) * 2
 
@@ -177,3 +179,35 @@ def test_the_tree_leaves_the_prefix_out() -> None:
         assert together.tree.nodes(b) == alone.tree.nodes(0)
         path = [node for node in together.tree.nodes(b) if node.fate == "finished"]
         assert all(node.token == 0 or node.step == 4 for node in path)
+
+
+@pytest.mark.parametrize("rule", ["hf", "exact", "fairseq", "opennmt", "ctranslate2", "allennlp"])
+def test_strided_logits_and_min_length(rule: str) -> None:
+    """A column of a wider tensor, as a model's last position is."""
+    model = TableModel(9, seed=3, bias={0: 1.0})
+
+    def strided(tokens: Tensor, state: Tensor, memory: Any) -> tuple[Tensor, Tensor]:
+        logits, state = model(tokens, state, memory)
+        return logits.T.contiguous().T, state
+
+    options = {"start": 1, "eos": 0, "beam": 3, "max_length": 6, "min_length": 2, "rules": rule}
+    expected = s2sfast.beam_search(model, model.initial(2), **options)
+    found = s2sfast.beam_search(strided, model.initial(2), **options)
+    assert torch.equal(found.tokens, expected.tokens) and torch.equal(found.scores, expected.scores)
+
+
+def test_a_tracker_of_ones_own_in_a_diverse_search() -> None:
+    class Never:
+        def begin(self, beginning: Any) -> Any:
+            return self
+
+        def __call__(self, log_probs: Tensor) -> Tensor:
+            return log_probs.index_fill(1, torch.tensor([4]), -float("inf"))
+
+        def follow(self, rows: Tensor, tokens: Tensor) -> None:
+            pass
+
+    model = TableModel(9, seed=3)
+    options = {"start": 1, "eos": 0, "beam": 4, "groups": 2, "strength": 0.5, "max_length": 6}
+    found = s2sfast.diverse_beam_search(model, model.initial(2), **options, processors=[Never()])
+    assert 4 not in found.tokens and 4 in s2sfast.diverse_beam_search(model, model.initial(2), **options).tokens
