@@ -10,8 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -85,16 +84,6 @@ class Outside:
                 hook.remove()
 
 
-@contextmanager
-def threads_of_torch(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget: float) -> list[dict[str, Any]]:
     """The rows of one setting, one a system."""
     inputs = twins.inputs(batch)
@@ -103,12 +92,12 @@ def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget:
         "transformers": partial(generate, twins, inputs, beam, tokens, False),
         "ctranslate2": partial(twins.translate, inputs, beam, tokens, threads),
     }
-    with threads_of_torch(threads):
-        answers = {name: decode() for name, decode in decodes.items()}
-        assert answers["s2sfast"] == answers["transformers"], f"{twins.name}: s2sfast and transformers disagree"
-        timings = interleave(decodes, threads=threads, budget=budget, rounds=9)
-        watched = ("s2sfast", "transformers") if threads == 1 else ()  # the clocks of several threads tell too little
-        outside = {name: _outside(twins, inputs, beam, tokens, name) for name in watched}
+    torch.set_num_threads(threads)
+    answers = {name: decode() for name, decode in decodes.items()}
+    assert answers["s2sfast"] == answers["transformers"], f"{twins.name}: s2sfast and transformers disagree"
+    timings = interleave(decodes, threads=threads, budget=budget, rounds=9)
+    watched = ("s2sfast", "transformers") if threads == 1 else ()  # the clocks of several threads tell too little
+    outside = {name: _outside(twins, inputs, beam, tokens, name) for name in watched}
     rows = []
     for name, timing in timings.items():
         same = sum(a == b for a, b in zip(answers[name], answers["s2sfast"], strict=True))

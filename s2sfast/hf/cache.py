@@ -32,8 +32,8 @@ class Pool:
         """(R, N) added to the scores: 0 for a beam's own past, -inf for the others'."""
         self.source_mask = None if source is None or bool(source.all()) else _bias(source, dtype)
         """(S, T) likewise, for cross-attention; None: all are seen."""
-        self.positions = torch.arange(self.entries, device=visible.device).expand(visible.shape)
-        """(S, N) where each entry stands in its sequence."""
+        self._placed = torch.arange(self.entries, device=visible.device).expand(visible.shape)
+        self._newest: list[int] = []  # positions of the entries after those, alike in all sentences
         self.touched: SelfLayer | CrossLayer | None = None
         """The layer that handed out its keys last: the next attention is over them."""
         self.layers: list[SelfLayer | CrossLayer] = []
@@ -47,9 +47,16 @@ class Pool:
         if self._steps % _TIDY == 0:
             self._tidy(position)
         self.mask = torch.cat((self.mask, self._own_entries()), 1)
-        new = self.positions.new_full((self.sentences, self.width), position)
-        self.positions = torch.cat((self.positions, new), 1)
+        self._newest += [position] * self.width
         self.entries += self.width
+
+    @property
+    def positions(self) -> Tensor:
+        """(S, N) where each entry stands in its sequence. Most models never ask."""
+        if self._newest:
+            new = torch.tensor(self._newest, device=self._placed.device).expand(self.sentences, -1)
+            self._placed, self._newest = torch.cat((self._placed, new), 1), []
+        return self._placed
 
     def follow(self, rows: Tensor) -> None:
         """The beams go on from these rows (R',) of the present ones."""
@@ -58,7 +65,7 @@ class Pool:
 
     def keep_sentences(self, keep: Tensor) -> None:
         """Only these sentences (S',) of the present ones go on; their beams follow next."""
-        self.sentences, self.positions = keep.shape[0], self.positions.index_select(0, keep)
+        self.sentences, self._placed = keep.shape[0], self._placed.index_select(0, keep)
         if self.source_mask is not None:
             self.source_mask = self.source_mask.index_select(0, keep)
         for layer in self.layers:
@@ -74,7 +81,7 @@ class Pool:
         if kept >= self.entries:
             return
         order = seen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :kept]  # (S, N')
-        self.positions = self.positions.gather(1, order)
+        self._placed = self.positions.gather(1, order)
         self.mask = self.mask.gather(1, order.repeat_interleave(self.width, 0))
         self.entries = kept
         for layer in self.layers:
@@ -128,9 +135,12 @@ class SelfLayer(DynamicLayer):
 
     def keep_entries(self, order: Tensor) -> None:
         """The entries (S, N') of the present ones, first."""
+        S, H, room, _ = self.keys.shape
+        heads = torch.arange(0, S * H * room, room, device=order.device).view(S, H, 1)
+        rows = (heads + order[:, None, :]).view(-1)  # a gather along the entries takes several times as long
         for buffer in (self.keys, self.values):
-            index = order[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
-            buffer[:, :, : order.shape[1]] = buffer.gather(2, index)
+            kept = buffer.view(S * H * room, -1).index_select(0, rows)
+            buffer[:, :, : order.shape[1]] = kept.view(S, H, order.shape[1], -1)
 
     def keep_sentences(self, keep: Tensor) -> None:
         self.keys, self.values = self.keys.index_select(0, keep), self.values.index_select(0, keep)

@@ -51,7 +51,7 @@ class Decoder:
         """One token of each row (R,)."""
         s = self._settings
         self._pool.advance(self._length)
-        inputs = s.later_kwargs | {s.ids_name: tokens[:, None], s.cache_name: self._cache}
+        inputs = s.later_kwargs | {s.ids_name: tokens.unsqueeze(1), s.cache_name: self._cache}
         if s.padded:
             inputs[s.mask_name] = tokens.new_ones((len(tokens), self._length + 1))
         if self._positions is not None:
@@ -68,7 +68,7 @@ class Decoder:
 
     def _logits(self, inputs: dict[str, Any]) -> Tensor:
         """(R, V) float32, of the last token."""
-        logits: Tensor = self._model(**inputs, return_dict=True).logits[:, -1].float()
+        logits: Tensor = self._model(**inputs, return_dict=True).logits.select(1, -1).float()
         if self._record is not None:
             self._record.add(self.ids, logits)
         return logits

@@ -27,6 +27,8 @@ from s2sfast.search.stepper import Stepper
 from s2sfast.search.tree import BeamTree, TreeStep, tree_step
 from s2sfast.search.view import LiveBeams
 
+_FEW = 512  # candidates that Python looks through sooner than torch
+
 
 class Loop:
     """One search. S sentences alive, W beams each at present (1 at the first step), K wanted, C candidates ranked."""
@@ -113,10 +115,11 @@ class Loop:
         found = self._rank(offer)
         if forced is not None:
             found = self._force(found, forced)
-        ends = self._ends(found, forced)
         is_last = last if isinstance(last, bool) else bool(last.any())
-        some_end = bool(ends.narrow(1, 0, a.beam).any())  # further down an eos counts nowhere
-        self._raise_late(offer)  # the line above has waited for the device
+        eventful = is_last or self.asked or forced is not None or a.ends is not None or self._something_ends(found)
+        ends = self._ends(found, forced) if eventful else _none(self.S, self.C, a.device)
+        some_end = eventful and bool(ends.narrow(1, 0, a.beam).any())  # further down an eos counts nowhere
+        self._raise_late(offer)  # the lines above have waited for the device
         ranked = found
         if a.rule.stays and self.asked:
             found = found.without(~self.hypotheses.compete(self.alive, found.scores, a.beam))
@@ -124,11 +127,13 @@ class Loop:
         slots = self._slots(ends) if some_end else None
         running = self._running(found, ends, slots)
         self._remember(offer, ranked, ends, running, slots, finishing, attention)
-        done = self._done(running, last, length)
-        if a.groups > 1:
-            running = running.without(done[:, None])
-            done = done.view(-1, a.groups).all(1).repeat_interleave(a.groups)
-        keep = done.logical_not() if done.any() else None
+        keep = None
+        if eventful:
+            done = self._done(running, last, length)
+            if a.groups > 1:
+                running = running.without(done[:, None])
+                done = done.view(-1, a.groups).all(1).repeat_interleave(a.groups)
+            keep = done.logical_not() if done.any() else None
         if a.on_step is not None:
             keep = self._watched(found, running, ends, length, keep)
         self.t += 1
@@ -164,6 +169,17 @@ class Loop:
         free = found.each(lambda x: x.masked_fill(forced, 0))
         none = forced & ~first
         return free._replace(tokens=torch.where(first, tokens, free.tokens)).without(none)
+
+    def _something_ends(self, found: Candidates) -> bool:
+        """A candidate that may run on is eos, or no beam is left to a sentence. One wait for the device."""
+        beam, eos = self.a.beam, self.a.eos
+        if found.tokens.is_cpu and found.tokens.numel() <= _FEW:
+            tokens, scores = found.tokens.tolist(), found.scores.tolist()
+            return any(token in eos for row in tokens for token in row[:beam]) or any(
+                row[0] == -math.inf for row in scores
+            )
+        ends = self.a.is_eos(found.tokens.narrow(1, 0, beam))
+        return bool((ends | (found.scores.narrow(1, 0, 1) == -math.inf)).any())
 
     def _ends(self, found: Candidates, forced: Tensor | None) -> Tensor:
         """(S, C) bool: which candidates end here; none inside a prefix."""
@@ -250,7 +266,7 @@ class Loop:
     def _move_on(self, running: Candidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
         total = self.S * self.W
-        base = _first_rows(self.S, self.W, self.a.device)
+        base = _first_rows(self.S, self.W, self.a.device) if self.S > 1 else 0
         if keep is not None:
             self.history.close(self.alive)
             at = keep.nonzero().flatten()
@@ -258,13 +274,13 @@ class Loop:
                 self.S = 0
                 return
             running = running.each(lambda x: x.index_select(0, at))
-            base = base.index_select(0, at)
+            base = base if isinstance(base, int) else base.index_select(0, at)
             self.alive = at if self.alive is None else self.alive.index_select(0, at)
             self.memory = trees.select_rows(self.memory, 0, at, self.S, "memory")
             self.late = None if self.late is None else self.late.index_select(0, at)
             self.S = at.shape[0]
         running = self._narrowed(running)
-        rows = (base + running.parents).reshape(-1)
+        rows = (running.parents if isinstance(base, int) else base + running.parents).reshape(-1)
         self.tokens = running.tokens.reshape(-1)
         try:
             self.state = trees.select_rows(self.state, self.a.state_dims, rows, total, "state")
@@ -317,3 +333,9 @@ class Loop:
 def _first_rows(sentences: int, beams: int, device: torch.device) -> Tensor:
     """(S, 1) the first row of each sentence."""
     return torch.arange(0, sentences * beams, beams, device=device)[:, None]
+
+
+@lru_cache(maxsize=64)
+def _none(sentences: int, candidates: int, device: torch.device) -> Tensor:
+    """(S, C) bool: no candidate ends."""
+    return torch.zeros(sentences, candidates, dtype=torch.bool, device=device)

@@ -11,6 +11,7 @@ each PTX is translated to C++ and compiled. Only what is older than its inputs i
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import shlex
@@ -18,8 +19,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.ptx.translator import PtxError, translate
@@ -99,7 +101,7 @@ def build(
     doubled = sorted({path.stem for path in paths if sum(other.stem == path.stem for other in paths) > 1})
     if doubled:
         raise BuildError(f"two sources of one name: {', '.join(doubled)}")
-    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
+    with _alone_in(folder), ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
         runtime = [pool.submit(runtime_object, source, folder, nvcc) for source in sorted(RUNTIME.glob("*.cpp"))]
         hosts = {
             path: pool.submit(host_object, path, folder, nvcc, archs, include_dirs, nvcc_flags)
@@ -121,8 +123,18 @@ def link(objects: Iterable[str | Path], out: str | Path, extra_flags: Sequence[s
     """A shared library. The stand-in for libcudart in it is hidden: it clashes with no real one in the process."""
     library, inputs = Path(out).absolute(), [Path(item).absolute() for item in objects]
     command = ["g++", "-shared", "-Wl,-Bsymbolic", "-o", str(library), *map(str, inputs), *extra_flags]
-    run_step([library], inputs, command)
+    with _alone_in(library.parent):
+        run_step([library], inputs, command)
     return library
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Other processes that build there wait: tests run side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 # --- steps -------------------------------------------------------------------------------------------
