@@ -10,6 +10,9 @@ CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
 NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
 
+# A file's tests stay together, for what they share; files in order, for the longest are not the last.
+ALL_CORES := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 .PHONY: help build demo test native-test test-cuda cuda-report cuda-mutants nvcc sanitize symbols bench bench-search lint format clean speech
 help:
 	@echo "make demo      decode real words with a real model; tables and pictures"
@@ -29,7 +32,7 @@ demo: $(VENV)/.demo $(VENV)/.built
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.built native-test symbols
 	@$(MAKE) speech || echo "== without it: the tests of recorded speech are skipped, or fail with S2SFAST_REAL=1"
-	$(PY) -m pytest
+	$(PY) -m pytest $(ALL_CORES)
 	$(PY) -m tests.cuda.suite
 
 test-cuda: $(VENV)/.test $(VENV)/.built

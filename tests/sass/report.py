@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def measure(
 ) -> list[Kernel]:
     """Compiles and reads: by source, then name, then architecture in the order given."""
     cubins = compile_all(sources, archs, build, flags)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # reading is Python's own work
         kernels = [kernel for found in pool.map(_kernels, cubins) for kernel in found]
     return sorted(kernels, key=lambda kernel: (kernel.source, kernel.name, archs.index(kernel.arch)))
 

@@ -59,6 +59,21 @@ def test_a_batch_is_its_sentences_one_by_one_bit_for_bit_in_any_order(rule: str,
         assert rows_of(together, [b]) == rows_of(alone, [0]) == rows_of(shuffled, [order.index(b)])
 
 
+@pytest.mark.parametrize("rule", ["exact", "hf", "fairseq", "opennmt", "ctranslate2", "allennlp"])
+@pytest.mark.parametrize("eos", [0, [0, 4]])
+def test_few_candidates_looked_at_in_python_and_many_in_torch_say_the_same(
+    rule: str, eos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, found = TableModel(6, seed=3, bias={0: 0.5, 5: -2.0}), []
+    for few in (0, 10**6):
+        monkeypatch.setattr("s2sfast.search.loop._FEW", few)
+        model.rows.clear()
+        result = run(model, model.initial(7), eos=eos, rules=rule, n_best=3, pruning=Pruning(absolute=2.0))
+        found.append((rows_of(result, list(range(7))), list(model.rows)))
+    assert found[0] == found[1]
+    assert len(result.lengths.unique()) > 2, "hypotheses should end at different steps"
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_the_number_of_threads_does_not_matter(rule: str) -> None:
     answers = []
