@@ -28,6 +28,7 @@ FAMILIES = ("marian", "t5", "bart", "whisper")
 BEAMS = (2, 5, 10, 20, 50)
 BATCHES = (1, 8)
 TOKENS = 32
+Decode = Callable[[], list[list[int]]]
 MOST_ROWS = 80
 """Beams times sentences; more is left out: minutes a decode on one core."""
 
@@ -45,20 +46,30 @@ def generate(twins: Twins, inputs: dict[str, Tensor], beam: int, tokens: int, ou
 
 
 class Outside:
-    """Measures what a decode spends outside encoder, decoder and output layer."""
+    """Measures what decodes spend outside encoder, decoder and output layer."""
 
     def __init__(self, model: Any):
         self._parts = [model.get_encoder(), model.get_decoder(), model.get_output_embeddings()]
         self._decoder = model.get_decoder()
 
-    def of(self, short: Callable[[], Any], long: Callable[[], Any]) -> dict[str, float]:
-        """Seconds a step, and of the rest of a decode; from two lengths, medians of three."""
-        pairs = [(self._once(short), self._once(long)) for _ in range(3)]
-        (few, little), (many, much) = ((one[0][0], median(t for _, t in one)) for one in zip(*pairs, strict=True))
-        step = (much - little) / (many - few)
-        return {"outside": float(f"{step:.4g}"), "once": float(f"{much - many * step:.4g}")}
+    def of(self, decodes: dict[str, tuple[Decode, Decode]], budget: float) -> dict[str, dict[str, float]]:
+        """For each (short, long): seconds a step, and of the rest of a decode; they take turns, 3 to 9 times."""
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in decodes}
+        start = time.monotonic()
+        for turn in range(9):
+            if turn >= 3 and time.monotonic() - start > budget:
+                break
+            for name, (short, long) in decodes.items():
+                (few, little), (many, much) = self._once(short), self._once(long)
+                step = (much - little) / (many - few)
+                taken[name].append((step, much - many * step))
+        found = {}
+        for name, turns in taken.items():
+            step, once = (median(values) for values in zip(*turns, strict=True))
+            found[name] = {"outside": float(f"{step:.4g}"), "once": float(f"{once:.4g}")}
+        return found
 
-    def _once(self, decode: Callable[[], Any]) -> tuple[int, float]:
+    def _once(self, decode: Decode) -> tuple[int, float]:
         """(steps, seconds outside)"""
         clock = time.process_time
         inside, steps = [0.0], [0]
@@ -87,7 +98,7 @@ class Outside:
 def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget: float) -> list[dict[str, Any]]:
     """The rows of one setting, one a system."""
     inputs = twins.inputs(batch)
-    decodes: dict[str, Callable[[], list[list[int]]]] = {
+    decodes: dict[str, Decode] = {
         "s2sfast": partial(generate, twins, inputs, beam, tokens, True),
         "transformers": partial(generate, twins, inputs, beam, tokens, False),
         "ctranslate2": partial(twins.translate, inputs, beam, tokens, threads),
@@ -96,8 +107,8 @@ def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget:
     answers = {name: decode() for name, decode in decodes.items()}
     assert answers["s2sfast"] == answers["transformers"], f"{twins.name}: s2sfast and transformers disagree"
     timings = interleave(decodes, threads=threads, budget=budget, rounds=9)
-    watched = ("s2sfast", "transformers") if threads == 1 else ()  # the clocks of several threads tell too little
-    outside = {name: _outside(twins, inputs, beam, tokens, name) for name in watched}
+    # The clocks of several threads tell too little.
+    outside = _outside(twins, inputs, beam, tokens, budget) if threads == 1 else {}
     rows = []
     for name, timing in timings.items():
         same = sum(a == b for a, b in zip(answers[name], answers["s2sfast"], strict=True))
@@ -112,9 +123,15 @@ def race(twins: Twins, batch: int, beam: int, threads: int, tokens: int, budget:
     return rows
 
 
-def _outside(twins: Twins, inputs: dict[str, Tensor], beam: int, tokens: int, name: str) -> dict[str, float]:
-    short, long = (partial(generate, twins, inputs, beam, n, name == "s2sfast") for n in (tokens // 4, tokens))
-    return Outside(twins.model).of(short, long)
+def _outside(
+    twins: Twins, inputs: dict[str, Tensor], beam: int, tokens: int, budget: float
+) -> dict[str, dict[str, float]]:
+    lengths = (tokens // 4, tokens)
+    decodes = {
+        name: tuple(partial(generate, twins, inputs, beam, n, name == "s2sfast") for n in lengths)
+        for name in ("s2sfast", "transformers")
+    }
+    return Outside(twins.model).of(decodes, budget)
 
 
 def settings(beams: list[int], batches: list[int], threads: list[int]) -> list[tuple[int, int, int]]:
