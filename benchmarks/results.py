@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Row:
     rounds: int
     bytes_moved: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    elsewhere: bool = False
+    """On another machine than the first file of its kind; the case says so."""
 
     @property
     def rate(self) -> float:
@@ -46,7 +49,7 @@ class Row:
 @dataclass
 class Results:
     files: dict[str, dict[str, Any]]
-    """By kind."""
+    """By kind; "KIND, ISA" for ops that were measured on a second machine."""
     rows: list[Row]
     """Of the ops."""
 
@@ -60,7 +63,7 @@ class Results:
 
     def about(self, what: str) -> Any:
         """`what` of the files of ops together: "providers" (a dict) or "left_out" (a list)."""
-        parts = [self.files[kind][what] for kind in OPS_KINDS if kind in self.files]
+        parts = [content[what] for content in self.files.values() if content["kind"] in OPS_KINDS]
         if what == "providers":
             return {op: texts for part in parts for op, texts in part.items()}
         return [entry for part in parts for entry in part]
@@ -95,17 +98,28 @@ def load(folder: Path) -> Results:
         kind = content.get("kind") if isinstance(content, dict) else None
         if kind not in KINDS:
             raise SystemExit(f"benchmarks: expected {path.name} to be of kind {', '.join(KINDS)}; got {kind}")
-        if kind in files:
-            raise SystemExit(f"benchmarks: expected one file of kind {kind} in the folder; {path.name} is another")
-        files[kind] = content
+        name = kind
+        if kind in files and kind in OPS_KINDS:
+            name = f"{kind}, {where(content)['machine']['isa']}"
+        if name in files:
+            raise SystemExit(f"benchmarks: expected one file of {name} in the folder; {path.name} is another")
+        files[name] = content
     if "ops" not in files:
         raise SystemExit("benchmarks: no results of the ops; run `make bench`, or the commands in benchmarks/README.md")
-    rows = []
-    for benchmark in (row for kind in OPS_KINDS for row in files.get(kind, {}).get("benchmarks", [])):
-        info, stats = benchmark["extra_info"], benchmark["stats"]
-        keys = {name: info[name] for name in ("op", "case", "threads", "provider", "bytes_moved")}
-        rows.append(Row(**keys, **{name: stats[name] for name in ("median", "q1", "q3", "rounds")}, info=info))
-    return Results(files, rows)
+    return Results(files, [row for kind in OPS_KINDS for row in _rows(files, kind)])
+
+
+def _rows(files: dict[str, dict[str, Any]], kind: str) -> Iterator[Row]:
+    for name, content in files.items():
+        if content["kind"] != kind:
+            continue
+        machine = name.removeprefix(kind)
+        for benchmark in content["benchmarks"]:
+            info, stats = benchmark["extra_info"], benchmark["stats"]
+            keys = {key: info[key] for key in ("op", "case", "threads", "provider", "bytes_moved")}
+            keys["case"] += machine
+            times = {key: stats[key] for key in ("median", "q1", "q3", "rounds")}
+            yield Row(**keys, **times, info=info, elsewhere=bool(machine))
 
 
 def where(content: dict[str, Any]) -> dict[str, Any]:

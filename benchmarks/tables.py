@@ -29,7 +29,8 @@ the median over the rounds, quartiles in brackets. Slow contestants get fewer ro
 over 5 s; ours 15). Python's garbage collector is off. Inputs are random with unit variance, float32. Before anything
 is timed each answer is compared with the reference: no time is shown for a wrong one. GB/s counts what the op must
 read and write, nothing else (forward and back it is not counted again); "of read" is its share of the read bandwidth
-measured on the same machine, and is above 100 % where the input fits the caches. Speed-ups are ratios of medians, rival
+measured on the same machine, and is above 100 % where the input fits the caches. A case that ends in the name of an
+instruction set was measured on another machine, which has no more than that. Speed-ups are ratios of medians, rival
 over s2sfast: below 1 we lose, and the row says so. MB beside a time forward and back is the resident memory at the peak
 beyond what stood before the call, results included."""
 
@@ -109,7 +110,7 @@ def _op(results: Results, op: str, threads: int) -> str:
         lost = rival is not None and rival.median < ours.median
         name = f"{case}, forward and back" if ours.info.get("training") else case
         line = [f"**LOSS** {name}" if lost else name, spread(ours) + memory(ours), f"{ours.rate:.1f}"]
-        line.append(f"{100 * ours.rate / limit:.0f} %" if limit else "-")
+        line.append(f"{100 * ours.rate / limit:.0f} %" if limit and not ours.elsewhere else "-")
         line.append(f"{times(rival.median / ours.median)} ({rival.provider})" if rival else "-")
         lines.append(line + [_cell(rows.get(name), ours) for name in seen])
     marked = [f"{name} (not the same work)" if name in ("logsumexp", "floor") else name for name in seen]
@@ -173,13 +174,14 @@ def short(results: Results) -> str:
     if {"s2sfast, hf", "transformers"} <= set(steps):
         ours, theirs = (steps[name]["median"] for name in ("s2sfast, hf", "transformers"))
         of = steps["transformers"]
-        name = f"`beam_search`, one step, a model that costs nothing, K={of['beam']}, V={of['vocabulary']}"
+        isa = where(results.files["search_overhead"])["machine"]["isa"]
+        name = f"`beam_search`, one step, a model that costs nothing, K={of['beam']}, V={of['vocabulary']}, {isa}"
         lines.append([name, seconds(ours), f"{seconds(theirs)} (transformers)", times(theirs / ours)])
     at = where(results.files["ops"])
     machine, torch = at["machine"], at["versions"]["torch"]
     note = (
-        f"Median, one thread, float32, {machine['cpu']} ({machine['isa']}), torch {torch}, commit "
-        f"{at['commit']['id'][:10]} and later. B sentences, K beams, V words, Q queries, T "
+        f"Median, one thread, float32, {machine['cpu']} ({machine['isa']} unless the row says otherwise), "
+        f"torch {torch}, commit {at['commit']['id'][:10]} and later. B sentences, K beams, V words, Q queries, T "
         "positions, N slots of M. All of them, losses included: "
         "[docs/benchmarks.md](docs/benchmarks.md)."
     )
