@@ -117,7 +117,7 @@ class Loop:
             found = self._force(found, forced)
         is_last = last if isinstance(last, bool) else bool(last.any())
         eventful = is_last or self.asked or forced is not None or a.ends is not None or self._something_ends(found)
-        ends = self._ends(found, forced) if eventful else _none(self.S, self.C, a.device)
+        ends = self._ends(found, forced) if eventful else _none(*found.scores.shape, a.device)
         some_end = eventful and bool(ends.narrow(1, 0, a.beam).any())  # further down an eos counts nowhere
         self._raise_late(offer)  # the lines above have waited for the device
         ranked = found
