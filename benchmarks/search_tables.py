@@ -51,7 +51,8 @@ def _rivals(results: Results) -> str:
         "s2sfast and transformers must agree; for CTranslate2 the number of sentences with the same tokens is shown. "
         'Encoder, prompt and all of `generate` are in the time. "Outside" is what is left of a step without the calls '
         "of encoder, decoder and output layer (the search, the processors, the caches' order), and, behind the plus, "
-        "what is left once for a decode, to a few ms: what `generate` prepares."
+        "what is left once for a decode, to a few ms: what `generate` prepares. A row that names a commit was taken at "
+        "it, the others at the one above."
     )
     head = ["model, threads, B, K", "s2sfast", "transformers", "CTranslate2", "outside, us a step", "transformers'"]
     return f"## Whole decodes\n\n{about}\n\n{table(head, lines)}"
@@ -60,7 +61,8 @@ def _rivals(results: Results) -> str:
 def _rival_line(key: tuple[Any, ...], of: dict[str, dict[str, Any]]) -> list[str]:
     family, threads, batch, beam = key
     ours = of["s2sfast"]
-    cells = [f"{family}, {threads}, {batch}, {beam}", f"{seconds(ours['median'])} [{_quartiles(ours)}]"]
+    taken = f", at {ours['commit'][:10]}" if "commit" in ours else ""
+    cells = [f"{family}, {threads}, {batch}, {beam}{taken}", f"{seconds(ours['median'])} [{_quartiles(ours)}]"]
     for rival in ("transformers", "ctranslate2"):
         row = of[rival]
         same = "" if rival == "transformers" else f", {row['same']} of {batch} same"
