@@ -266,7 +266,7 @@ class Loop:
     def _move_on(self, running: Candidates, keep: Tensor | None) -> None:
         """Sentences leave, beams that are dead everywhere leave, and state follows the survivors."""
         total = self.S * self.W
-        base = _first_rows(self.S, self.W, self.a.device) if self.S > 1 else 0
+        base = _first_rows(self.S, self.W, self.a.device) if self.S > 1 else None  # of one sentence it is row 0
         if keep is not None:
             self.history.close(self.alive)
             at = keep.nonzero().flatten()
@@ -274,13 +274,13 @@ class Loop:
                 self.S = 0
                 return
             running = running.each(lambda x: x.index_select(0, at))
-            base = base if isinstance(base, int) else base.index_select(0, at)
+            base = None if base is None else base.index_select(0, at)
             self.alive = at if self.alive is None else self.alive.index_select(0, at)
             self.memory = trees.select_rows(self.memory, 0, at, self.S, "memory")
             self.late = None if self.late is None else self.late.index_select(0, at)
             self.S = at.shape[0]
         running = self._narrowed(running)
-        rows = (running.parents if isinstance(base, int) else base + running.parents).reshape(-1)
+        rows = (running.parents if base is None else base + running.parents).reshape(-1)
         self.tokens = running.tokens.reshape(-1)
         try:
             self.state = trees.select_rows(self.state, self.a.state_dims, rows, total, "state")
