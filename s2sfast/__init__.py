@@ -29,6 +29,7 @@ from s2sfast.ops import (
     pointer_nll,
 )
 from s2sfast.search import (
+    NO_EOS,
     UID,
     AnyOf,
     BeamResult,
@@ -64,6 +65,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "NO_EOS",
     "UID",
     "AnyOf",
     "AttentionOutput",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, PreTrainedModel
-from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer, EncoderDecoderCache
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria, StoppingCriteriaList
 from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
 
@@ -19,6 +19,7 @@ from s2sfast.hf.attention import NAME as BEAMS
 from s2sfast.hf.cache import Pool
 from s2sfast.hf.processors import refused
 from s2sfast.hf.record import Record
+from s2sfast.search import NO_EOS
 
 NAME = "s2sfast.hf.beam_search"
 CACHE_NAMES = ("cache", "past_key_values")  # since transformers 5.24, and before
@@ -68,6 +69,20 @@ class Settings:
     def beams(self) -> int:
         return self.config.num_beams
 
+    @property
+    def vocabulary(self) -> int:
+        head = getattr(self.model.get_output_embeddings(), "weight", None)
+        return self.model.config.get_text_config(decoder=True).vocab_size if head is None else head.shape[0]
+
+    @property
+    def eos(self) -> tuple[int, ...]:
+        ids = self.config._eos_token_tensor
+        return NO_EOS if ids is None else self.possible(ids) or NO_EOS
+
+    def possible(self, ids: Tensor) -> tuple[int, ...]:
+        """Those that can come: a configuration may name ids beyond the vocabulary."""
+        return tuple(i for i in ids.tolist() if 0 <= i < self.vocabulary)
+
     def returns(self, what: str) -> bool:
         """Whether the configuration asks for the output of that name."""
         return bool(self.config.return_dict_in_generate and getattr(self.config, what))
@@ -110,7 +125,7 @@ def prepare(
         *_of_criteria(criteria, config),
         *(_expected("logits_processor", "one that keeps nothing per row", name) for name in refused(processors)),
         *_of_model(model),
-        *_of_kwargs(model, kwargs),
+        *_of_kwargs(model, config, kwargs),
     ]
     if reasons:
         raise ValueError(f"{NAME}: not supported:" + "".join(f"\n  {reason}" for reason in reasons))
@@ -123,7 +138,7 @@ def prepare(
     mask = first.get("decoder_attention_mask" if encoder_decoder else "attention_mask")
     visible = torch.ones_like(prompt, dtype=torch.bool) if mask is None else mask.bool()
     source = first.get("attention_mask") if encoder_decoder else None
-    pool = Pool(visible, None if source is None else source.bool(), model.dtype)
+    pool = Pool(visible, None if source is None else source.bool(), model.dtype, config.max_length)
     later = {name: value for name, value in first.items() if name not in PREPARED}
     if encoder_decoder:
         later["encoder_outputs"] = _nothing_to_read(first["encoder_outputs"])
@@ -159,14 +174,12 @@ def _hidden(caller: FrameType) -> Iterator[str]:
 
 
 def _of_config(config: GenerationConfig) -> Iterator[str]:
-    if config.num_beams is None or config.num_beams < 2:
-        yield _expected("num_beams", "at least 2", config.num_beams)
+    if config.num_beams is None or config.num_beams < 1:
+        yield _expected("num_beams", "at least 1", config.num_beams)
     for name, fine in NOT_SUPPORTED.items():
         value = getattr(config, name, fine[0])
         if not any(value is f or value == f for f in fine):
             yield _expected(name, " or ".join(map(repr, fine)), value)
-    if config._eos_token_tensor is None:
-        yield _expected("eos_token_id", "one or more", None)
 
 
 def _of_criteria(criteria: StoppingCriteriaList, config: GenerationConfig) -> Iterator[str]:
@@ -178,6 +191,10 @@ def _of_criteria(criteria: StoppingCriteriaList, config: GenerationConfig) -> It
             ends = [] if config._eos_token_tensor is None else config._eos_token_tensor.tolist()
             if set(criterion.eos_token_id.tolist()) != set(ends):
                 yield _expected("stopping_criteria", f"eos_token_id={ends}", criterion.eos_token_id.tolist())
+        elif config.num_beams == 1 and config._eos_token_tensor is None:  # there, what has ended would not be padded
+            yield _expected(
+                "stopping_criteria", "an eos_token_id beside them, with num_beams=1", type(criterion).__name__
+            )
 
 
 def _others(criteria: StoppingCriteriaList) -> StoppingCriteriaList:
@@ -208,16 +225,22 @@ def _of_model(model: Any) -> Iterator[str]:
         yield _expected("model", "inputs as GenerationMixin goes on", f"{of}._update_model_kwargs_for_generation")
 
 
-def _of_kwargs(model: Any, kwargs: dict[str, Any]) -> Iterator[str]:
+def _sees_all(layer: Any, length: int) -> bool:
+    if type(layer) is DynamicSlidingWindowLayer:
+        return bool(layer.sliding_window >= length)
+    return type(layer) is DynamicLayer
+
+
+def _of_kwargs(model: Any, config: GenerationConfig, kwargs: dict[str, Any]) -> Iterator[str]:
     cache: Any = next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
     parts = (
         [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
     )
-    kinds = {type(layer).__name__ for part in parts if part is not None for layer in part.layers} - {
-        DynamicLayer.__name__
-    }
+    layers = [layer for part in parts if part is not None for layer in part.layers]
+    kinds = {type(layer).__name__ for layer in layers if not _sees_all(layer, config.max_length)}
     if not all(type(part) is DynamicCache for part in parts) or kinds:
-        yield _expected("cache", "DynamicCache of full attention", ", ".join(sorted(kinds)) or type(cache).__name__)
+        full = f"DynamicCache of full attention, or of windows of max_length={config.max_length}"
+        yield _expected("cache", full, ", ".join(sorted(kinds)) or type(cache).__name__)
     elif any(part.get_seq_length() for part in parts):
         yield _expected("cache", "none that is filled", f"{cache.get_seq_length()} tokens")
     for name, value in kwargs.items():

@@ -43,7 +43,7 @@ def attend(
         )
     layer: Any = pool.touched
     pool.touched = None
-    _check(module, query, layer, attention_mask, others)
+    _check(module, query, pool, layer, attention_mask, others)
     S, W, H, groups = pool.sentences, pool.width, key.shape[1], query.shape[1] // key.shape[1]
     # (R, H * groups, 1, d) -> (S, H, groups * W, d): the beams, and the heads that share keys, are queries of one head.
     folded = query.reshape(S, W, H, groups, -1).permute(0, 2, 3, 1, 4)
@@ -60,14 +60,21 @@ def attend(
     return context.reshape(S * W, 1, H * groups, -1), None
 
 
-def _check(module: nn.Module, query: Tensor, layer: Any, attention_mask: Tensor | None, others: dict[str, Any]) -> None:
-    what = None
+def _check(
+    module: nn.Module,
+    query: Tensor,
+    pool: Pool,
+    layer: Any,
+    attention_mask: Tensor | None,
+    others: dict[str, Any],
+) -> None:
+    what, window = None, others.get("sliding_window")
     if layer is None or query.shape[2] != 1:
         what = "attention of one token over what its cache layer holds"
     elif attention_mask is not None:
         what = "a model that leaves its masks to transformers.masking_utils"
-    elif others.get("softcap") is not None or others.get("sliding_window") is not None:
-        what = "attention without softcap and sliding_window"
+    elif others.get("softcap") is not None or (window is not None and window < pool.longest):
+        what = f"attention without softcap, and a sliding_window of {pool.longest} tokens if any"
     if what is not None:
         raise ValueError(f"s2sfast.hf.beam_search: expected {what}; {type(module).__name__} does something else")
 

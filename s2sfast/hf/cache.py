@@ -24,8 +24,10 @@ _TIDY = 16  # steps between two looks for entries that no beam needs
 class Pool:
     """What the layers of one search have in common: S sentences alive, W beams each, N entries a sentence."""
 
-    def __init__(self, visible: Tensor, source: Tensor | None, dtype: torch.dtype):
+    def __init__(self, visible: Tensor, source: Tensor | None, dtype: torch.dtype, longest: int):
         """``visible (B, P)`` and ``source (B, T)``, bool: tokens of prompt and source that are no padding."""
+        self.longest = longest
+        """No sequence has more tokens, its prompt included."""
         self.sentences, self.width = visible.shape[0], 1
         self.entries = visible.shape[1]
         self.mask = _bias(visible, dtype)

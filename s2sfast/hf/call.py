@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -38,7 +39,7 @@ def beam_search(
             the rows that run: one a sentence at first, then K for each that has not finished.
         stopping_criteria: as there, asked of the candidates; any beyond max_length and eos need the tokens of all rows.
         generation_config: num_beams, num_return_sequences, early_stopping, length_penalty, lengths, tokens, penalties
-            and outputs as there.
+            and outputs as there. With ``num_beams=1`` the search is transformers' greedy one.
         model_kwargs: what generate() has prepared: encoder outputs, masks, positions, an empty cache.
 
     Returns:
@@ -63,6 +64,7 @@ def beam_search(
     _check_version()
     from s2sfast.hf.arguments import prepare
     from s2sfast.hf.attention import switched
+    from s2sfast.hf.greedy import greedy_search
     from s2sfast.hf.output import output
     from s2sfast.hf.processors import as_processors, least_length
     from s2sfast.hf.projection import projecting
@@ -79,13 +81,15 @@ def beam_search(
     if scores is not None:
         processors.append(Recorder(scores, decoder))
     least = least_length(processors, decoder)
+    find = greedy_search if config.num_beams == 1 else partial(
+        search, beam=config.num_beams, n_best=config.num_return_sequences, length_penalty=config.length_penalty,
+        rules=rules.HF(early_stopping=config.early_stopping),
+    )  # fmt: skip
     with switched(model), projecting(model):
-        found = search(
-            decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=config._eos_token_tensor,
-            beam=config.num_beams, n_best=config.num_return_sequences, max_length=config.max_length - P,
-            length_penalty=config.length_penalty, rules=rules.HF(early_stopping=config.early_stopping),
-            processors=processors if least is None else (), min_length=least or 0, ends=settings.ends(scores),
-            return_attention=bool(config.return_dict_in_generate),
+        found = find(
+            decoder, decoder.state, memory=decoder.memory, start=settings.prompt, eos=settings.eos,
+            max_length=config.max_length - P, processors=processors if least is None else (), min_length=least or 0,
+            ends=settings.ends(scores), return_attention=bool(config.return_dict_in_generate),
         )  # fmt: skip
     return output(settings, found, scores, logits)
 

@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import GenerateBeamDecoderOnlyOutput, GenerateBeamEncoderDecoderOutput
+from transformers.generation import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateBeamEncoderDecoderOutput,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+)
 
 from s2sfast.hf.arguments import Settings
 from s2sfast.hf.record import Record
@@ -21,23 +26,34 @@ def output(settings: Settings, found: BeamResult, scores: Record | None, logits:
     sequences = _sequences(settings, found.tokens)
     if not config.return_dict_in_generate:
         return sequences
+    steps = {
+        "sequences": sequences,
+        "scores": None if scores is None else scores.steps,
+        "logits": None if logits is None else logits.steps,
+    }
+    if settings.beams == 1:
+        return (GenerateEncoderDecoderOutput if settings.encoder_decoder else GenerateDecoderOnlyOutput)(**steps)
     kind = GenerateBeamEncoderDecoderOutput if settings.encoder_decoder else GenerateBeamDecoderOnlyOutput
     ranked = found.scores.masked_fill(found.scores == -torch.inf, _NO_SCORE).reshape(-1)
     return kind(
-        sequences=sequences,
+        **steps,
         sequences_scores=ranked if config.output_scores else None,
-        scores=None if scores is None else scores.steps,
-        logits=None if logits is None else logits.steps,
         beam_indices=_beam_indices(found),
     )
 
 
 def _sequences(settings: Settings, tokens: Tensor) -> Tensor:
     B, n, L = tokens.shape
-    pad, eos = settings.config._pad_token_tensor, settings.config._eos_token_tensor
-    fill = pad or eos[0]  # as there: a pad of 0 counts as none
-    generated = torch.where(tokens < 0, fill, tokens).reshape(B * n, L)
+    generated = torch.where(tokens < 0, _fill(settings), tokens).reshape(B * n, L)
     return torch.cat((settings.prompt.repeat_interleave(n, 0), generated), 1)
+
+
+def _fill(settings: Settings) -> Any:
+    """As there: without an eos -1, and a beam search's pad of 0 counts as none."""
+    pad, eos = settings.config._pad_token_tensor, settings.config._eos_token_tensor
+    if eos is None:
+        return -1
+    return pad if settings.beams == 1 else pad or eos[0]
 
 
 def _beam_indices(found: BeamResult) -> Tensor:

@@ -92,15 +92,17 @@ def _last(given: Any, decoder: Decoder) -> Processor:
 
 
 def _min_length(given: Any, decoder: Decoder) -> Processor:
-    return _no_end_before(given, given.min_length - decoder.prompt_length)
+    return _no_end_before(given, given.min_length - decoder.prompt_length, decoder)
 
 
 def _min_new(given: Any, decoder: Decoder) -> Processor:
-    return _no_end_before(given, given.min_new_tokens + given.prompt_length_to_skip - decoder.prompt_length)
+    generated = given.min_new_tokens + given.prompt_length_to_skip - decoder.prompt_length
+    return _no_end_before(given, generated, decoder)
 
 
-def _no_end_before(given: Any, generated: int) -> Processor:
-    return ours.MinLength(max(generated, 0), given.eos_token_id.tolist())
+def _no_end_before(given: Any, generated: int, decoder: Decoder) -> Processor:
+    ends = decoder.possible(given.eos_token_id)
+    return ours.MinLength(max(generated, 0), ends) if ends else given
 
 
 def _penalty(given: Any, decoder: Decoder) -> Processor:

@@ -30,8 +30,9 @@ class Decoder:
         self.state = _Follower(self._pool.follow)
         self.memory = _Follower(self._keep_sentences)
         self.prompt_length, self.max_length = self._length, settings.config.max_length
-        self.eos = tuple(settings.config._eos_token_tensor.tolist())
-        self.vocabulary: int = settings.model.config.get_text_config(decoder=True).vocab_size
+        self.eos, self.vocabulary, self.possible = settings.eos, settings.vocabulary, settings.possible
+        self.normalized = settings.beams == 1
+        """Greedy search is over what the processors make of the logits, without a log-softmax."""
 
     def rows(self) -> Tensor:
         """(R, 1) the row that each would have if no sentence had left and each had all its beams."""

@@ -1,6 +1,7 @@
 """Search over any step function, and what it is made of."""
 
 from s2sfast.search import processors, rules
+from s2sfast.search.arguments import NO_EOS
 from s2sfast.search.beam import beam_search, greedy_search
 from s2sfast.search.best_first import best_first_search
 from s2sfast.search.combine import Ensemble, ShallowFusion
@@ -20,6 +21,7 @@ from s2sfast.search.utilities import EditSimilarity, NgramF
 from s2sfast.search.view import LiveBeams
 
 __all__ = [
+    "NO_EOS",
     "UID",
     "AnyOf",
     "BeamResult",

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from s2sfast.search.view import LiveBeams
 
 
+class _NoEos(tuple[int, ...]):
+    def __repr__(self) -> str:
+        return "s2sfast.NO_EOS"
+
+
+NO_EOS = _NoEos()
+"""In the place of eos: no token ends a hypothesis, only `ends`, `on_step` and max_length do.
+
+A name of its own, because an eos of None or [] is mostly a tokenizer's that was never looked at.
+"""
+
+
 @dataclass
 class Arguments:
     """A search, checked. B sentences, P the longest prefix."""
@@ -96,7 +108,12 @@ class Arguments:
         """bool, as tokens."""
         if len(self.eos) == 1:  # isin takes several times as long
             return tokens == self.eos[0]
-        return torch.isin(tokens, torch.tensor(self.eos, device=tokens.device))
+        return torch.isin(tokens, self.eos_tensor)
+
+    @property
+    def eos_tensor(self) -> Tensor:
+        """int64"""
+        return torch.tensor(self.eos, dtype=torch.int64, device=self.device)
 
     @property
     def batch(self) -> int:
@@ -110,8 +127,8 @@ class Arguments:
 def eos_ids(name: str, eos: int | Sequence[int] | Tensor) -> tuple[int, ...]:
     given = eos.tolist() if hasattr(eos, "tolist") else eos
     ids = tuple(given) if isinstance(given, Iterable) else (given,)
-    if not ids:
-        raise ValueError(f"{name}: expected eos to be a token id, or several; got none")
+    if not ids and not isinstance(eos, _NoEos):
+        raise ValueError(f"{name}: expected eos to be a token id, several, or s2sfast.NO_EOS; got none")
     return tuple(dict.fromkeys(integer(name, "eos", i, 0) for i in ids))
 
 
@@ -268,6 +285,9 @@ def prepare(
         processors=processor_list(name, processors), temperature=temperature_of(name, temperature),
         topk=library.beam_topk, backtrace=library.backtrace, **others,
     )  # fmt: skip
+    if arguments.rule.closes_with_eos and not arguments.eos:
+        rule = type(arguments.rule).__name__
+        raise ValueError(f"{name}: expected an eos, with which rules.{rule} closes every hypothesis; got NO_EOS")
     if lengths is not None and prefill is not None and arguments.reads_prefixes:
         raise ValueError(
             f"{name}: processors, ends and on_step cannot see ragged prefixes that a prefill consumed; "

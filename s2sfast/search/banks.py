@@ -112,7 +112,7 @@ class Banks(Ranking):
         every = list(self._every) * a.batch if self._shared else list(self._every)
         _check(a, every)
         one._topk, one._max_length, one._closes = a.topk, a.max_length, a.rule.closes_with_eos
-        one._eos = torch.tensor(a.eos, device=a.device)
+        one._eos = a.eos_tensor
         one._asked = _Asked.of(every, a.device)
         one._sentences = torch.arange(a.batch, device=a.device)
         one._progress = _Progress(torch.zeros_like(one._asked.final), ~one._asked.there)

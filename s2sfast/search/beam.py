@@ -67,7 +67,7 @@ def beam_search(
             after each step; 0-d tensors and other values pass; an object with ``reorder(index)`` returns the new
             object, or None when it worked in place (the index may be longer than the rows).
         start: the first token: an id, ids ``(B,)``, or a prefix ``(B, P)``. It is fed, not scored, counted or returned.
-        eos: the token id that ends a hypothesis, or several.
+        eos: the token id that ends a hypothesis, or several; ``s2sfast.NO_EOS`` where none does.
         beam: K, how many hypotheses run.
         n_best: how many to return per sentence.
         max_length: how many tokens may be generated, eos included; an int, or one per sentence ``(B,)``.

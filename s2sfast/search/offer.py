@@ -92,7 +92,7 @@ class Offers:
     def _at_eos(self, logits: Tensor, there: float, elsewhere: float) -> Tensor:
         """(V,)"""
         row = logits.new_full((self._model.vocabulary,), elsewhere, dtype=wide(logits))
-        return row.index_fill_(0, torch.tensor(self._a.eos, device=self._a.device), there)
+        return row.index_fill_(0, self._a.eos_tensor, there)
 
     def explained(self, error: ValueError, offer: Offer, sentences: Tensor, late: bool = False) -> ValueError:
         """The op's error, with the step and the sentence as the user counts them; a late one may be of another call."""

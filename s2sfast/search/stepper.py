@@ -66,8 +66,7 @@ class Stepper:
             raise ValueError(f"{where}: expected {self._dtype} logits, as before; got {logits.dtype}")
         if not self.vocabulary:
             self.vocabulary, self._dtype = logits.shape[1], logits.dtype
-            if max(self._a.eos) >= self.vocabulary:
-                got = max(self._a.eos)
+            if (got := max(self._a.eos, default=-1)) >= self.vocabulary:
                 raise ValueError(f"{where}: expected eos below V={self.vocabulary}, the width of the logits; got {got}")
 
     def _check_attention(self, attention: Any, where: str, rows: int) -> None:

@@ -36,5 +36,18 @@ def assert_same(theirs: Any, ours: Any, tolerance: float = 2e-6) -> None:
             close(a[used[used >= 0]], b[used[used >= 0]], tolerance)
 
 
+def assert_same_greedy(theirs: Any, ours: Any, tolerance: float = 2e-6) -> None:
+    """Tokens are equal; so are logits and scores, as long as a sentence runs."""
+    assert ours.sequences.tolist() == theirs.sequences.tolist()
+    assert type(ours) is type(theirs)
+    for mine, other in ((ours.scores, theirs.scores), (ours.logits, theirs.logits)):
+        assert len(mine) == len(other)
+        for a, b in zip(mine, other, strict=True):
+            assert a.shape == b.shape and a.dtype == b.dtype
+            runs = (a > -torch.inf).any(1)
+            assert runs.any()
+            close(a[runs], b[runs], tolerance)
+
+
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> None:
     torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 import s2sfast
-from tests.hf.both import assert_same, both
+from tests.hf.both import assert_same, assert_same_greedy, both
 from tests.hf.models import EOS, FAMILIES, inputs, model
 
 ONE_OF_EACH = ["bart", "gpt2"]  # an encoder-decoder and a decoder alone
@@ -80,6 +80,20 @@ def test_options_mean_what_they_mean_there(family: str, option: str) -> None:
     assert_same(theirs, ours)
 
 
+@pytest.mark.parametrize("option", sorted(set(OPTIONS) - {"many-beams"}))
+@pytest.mark.parametrize("family", ONE_OF_EACH)
+def test_options_mean_the_same_to_one_beam(family: str, option: str) -> None:
+    theirs, ours = both(model(family), **inputs(family, 4), num_beams=1, max_new_tokens=10, **OPTIONS[option])
+    assert_same_greedy(theirs, ours)
+
+
+def test_a_beam_search_without_eos_may_be_ended_by_criteria() -> None:
+    options: dict[str, Any] = {"num_beams": 3, "max_new_tokens": 10, "eos_token_id": None}
+    options["stopping_criteria"] = StoppingCriteriaList([EndsAfter(11), EndsAfter(12)])
+    theirs, ours = both(model("gpt2"), **inputs("gpt2", 4), **options)
+    assert_same(theirs, ours)
+
+
 def test_options_of_the_models_own_configuration() -> None:
     config = GenerationConfig(num_beams=3, max_new_tokens=7, eos_token_id=[EOS, 4], pad_token_id=1)
     theirs, ours = both(model("gpt2"), **inputs("gpt2", 3), generation_config=config)
@@ -94,7 +108,6 @@ def test_time_that_is_over_ends_everything() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "sampling": ({"do_sample": True}, "do_sample: expected None or False; got True"),
-    "one-beam": ({"num_beams": 1}, "num_beams: expected at least 2; got 1"),
     "groups": (
         {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5},
         "num_beam_groups: expected None or 1; got 2",
@@ -115,7 +128,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"stopping_criteria": StoppingCriteriaList([MaxLengthCriteria(9)])},
         "stopping_criteria: expected max_length=17; got 9",
     ),
-    "no-end": ({"eos_token_id": None}, "eos_token_id: expected one or more; got None"),
+    "ends-that-do-not-pad": (
+        {"num_beams": 1, "eos_token_id": None, "stopping_criteria": StoppingCriteriaList([EndsAfter(11)])},
+        "stopping_criteria: expected an eos_token_id beside them, with num_beams=1; got 'EndsAfter'",
+    ),
     "tensors-unknown": (
         {"token_type_ids": torch.zeros(2, 7, dtype=torch.int64)},
         "token_type_ids: expected None; got 'a tensor (6, 7)'",
@@ -250,9 +266,23 @@ def test_a_decoder_that_attends_in_its_own_way_is_refused() -> None:
         made.generate(torch.zeros(1, 3, 8, 8), num_beams=2, max_new_tokens=2, custom_generate=s2sfast.hf.beam_search)
 
 
+def mistral(window: int) -> MistralForCausalLM:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(**sizes, num_key_value_heads=1, vocab_size=37, sliding_window=window, eos_token_id=EOS)
+    torch.manual_seed(0)
+    return MistralForCausalLM(config).double().eval()
+
+
+def test_a_window_that_no_sequence_fills_slides_nowhere() -> None:
+    given = {**inputs("gpt2", 3), "num_beams": 3, "max_new_tokens": 9, "pad_token_id": 1}  # of prompts of 7
+    assert_same(*both(mistral(16), **given))
+
+
 def test_a_sliding_window_is_refused() -> None:
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = MistralConfig(**sizes, num_key_value_heads=2, vocab_size=37, sliding_window=4, eos_token_id=EOS)
-    made = MistralForCausalLM(config).eval()
-    with pytest.raises(ValueError, match="cache: expected DynamicCache of full attention; got 'DynamicSlidingWindowL"):
-        made.generate(torch.tensor([[3, 4]]), num_beams=2, max_new_tokens=2, custom_generate=s2sfast.hf.beam_search)
+    expected = (
+        "cache: expected DynamicCache of full attention, or of windows of max_length=6; got 'DynamicSlidingWindowL"
+    )
+    with pytest.raises(ValueError, match=expected):
+        mistral(5).generate(
+            torch.tensor([[3, 4]]), num_beams=2, max_new_tokens=4, custom_generate=s2sfast.hf.beam_search
+        )

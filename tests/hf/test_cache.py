@@ -46,7 +46,7 @@ def test_every_row_sees_its_own_past(seed: int) -> None:
     """Through 40 steps of random parents, in which one of three sentences leaves and the beams get fewer."""
     draw, normal = integers(seed), normals(seed)
     lengths, length = [4, 2, 3], 4
-    pool = Pool(torch.arange(length) >= length - torch.tensor(lengths)[:, None], None, torch.float64)
+    pool = Pool(torch.arange(length) >= length - torch.tensor(lengths)[:, None], None, torch.float64, 64)
     layer = SelfLayer(pool)
     prompt = normal(3, HEADS, length, WIDTH).double()
     layer.update(prompt, prompt + 1)
@@ -74,7 +74,7 @@ def test_every_row_sees_its_own_past(seed: int) -> None:
 
 def test_there_are_no_fewer_entries_than_positions() -> None:
     """However much of the prompt is padding: a bias by position is as long as the keys."""
-    pool = Pool(torch.arange(9)[None] == 8, None, torch.float32)
+    pool = Pool(torch.arange(9)[None] == 8, None, torch.float32, 64)
     for t in range(20):
         pool.follow(torch.tensor([0, 0]))  # everything but the last step's other beam is needed by both
         pool.advance(9 + t)
@@ -85,7 +85,7 @@ def test_there_are_no_fewer_entries_than_positions() -> None:
 @pytest.mark.parametrize("groups", [1, 3], ids=["as-many-heads", "three-heads-share-keys"])
 def test_folded_attention_is_attention_of_each_row(groups: int) -> None:
     normal = normals(5)
-    pool = Pool(torch.tensor([[True, True], [False, True]]), None, torch.float64)
+    pool = Pool(torch.tensor([[True, True], [False, True]]), None, torch.float64, 64)
     layer = SelfLayer(pool)
     layer.update(*(normal(2, HEADS, 2, WIDTH).double() for _ in range(2)))
     pool.follow(torch.tensor([0, 0, 1, 1]))
@@ -104,7 +104,7 @@ def test_folded_attention_is_attention_of_each_row(groups: int) -> None:
 
 
 def test_attention_that_is_not_understood_is_an_error() -> None:
-    pool = Pool(torch.ones(1, 2, dtype=torch.bool), None, torch.float32)
+    pool = Pool(torch.ones(1, 2, dtype=torch.bool), None, torch.float32, 64)
     x = torch.zeros(1, 1, 1, 2)
     with attention.stepping(pool), pytest.raises(ValueError, match="expected attention of one token over what its"):
         attention.attend(torch.nn.Module(), x, x, x, None)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import s2sfast
-from tests.hf.both import assert_same, both
+from tests.hf.both import assert_same, assert_same_greedy, both
 from tests.hf.models import DECODERS_ONLY, EOS, FAMILIES, inputs, model
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -31,6 +31,40 @@ def test_the_same_tokens_and_scores(family: str, setting: str, batch: int) -> No
     options = {"max_new_tokens": 12, **SETTINGS[setting]}
     theirs, ours = both(model(family), **inputs(family, batch), **options)
     assert_same(theirs, ours)
+
+
+ONE_BEAM: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "does-not-repeat": {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3},
+    "forced-at-both-ends": {"forced_bos_token_id": 7, "forced_eos_token_id": EOS},
+    "not-too-short": {"min_new_tokens": 6, "suppress_tokens": [9, 11], "bad_words_ids": [[4], [5, 6]]},
+    "two-ends": {"eos_token_id": [EOS, 8], "pad_token_id": 0},
+    "late-ends-are-better": {"exponential_decay_length_penalty": (3, 1.4)},
+    "sums-to-one-again": {"suppress_tokens": [5], "renormalize_logits": True},
+    "endless": {"eos_token_id": None},
+}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("setting", ONE_BEAM)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_beam_is_greedy_search(family: str, setting: str, batch: int) -> None:
+    """There the processors see logits: a repetition penalty, say, does something else to them."""
+    options = {"num_beams": 1, "max_new_tokens": 12, **ONE_BEAM[setting]}
+    theirs, ours = both(model(family), **inputs(family, batch), **options)
+    assert_same_greedy(theirs, ours)
+
+
+ENDLESS = {"none": None, "beyond-the-vocabulary": 99, "negative": -1, "one-of-two-beyond": [EOS, 99]}
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("eos", ENDLESS)
+@pytest.mark.parametrize("family", ["bart", "gpt2"])
+def test_an_eos_that_cannot_come(family: str, eos: str, num_beams: int) -> None:
+    options = {"num_beams": num_beams, "eos_token_id": ENDLESS[eos], "max_new_tokens": 9, "min_new_tokens": 3}
+    theirs, ours = both(model(family), **inputs(family, 3), **options)
+    (assert_same_greedy if num_beams == 1 else assert_same)(theirs, ours)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -73,8 +73,8 @@ class _Walk(Tracker):
 
     def __init__(self, transitions: Tensor, states: Tensor, accepting: Tensor, beginning: Beginning):
         Q, V = transitions.shape
-        if max(beginning.eos) >= V:
-            raise ValueError(f"Automaton: expected transitions (Q, V) with V above eos {max(beginning.eos)}; got V={V}")
+        if (most := max(beginning.eos, default=-1)) >= V:
+            raise ValueError(f"Automaton: expected transitions (Q, V) with V above eos {most}; got V={V}")
         self._transitions, self._states, self._position = transitions, states, Position(beginning)
         forbidden = torch.ones((Q + 1, V), dtype=torch.bool, device=states.device)
         forbidden[:Q] = transitions < 0

@@ -226,7 +226,7 @@ class _MinLength(Tracker):
     edits = True
 
     def __init__(self, n: int | Tensor, ids: tuple[int, ...], beginning: Beginning):
-        self._n, self._most, self._ids = n, max(ids), ids_on(beginning, ids)
+        self._n, self._most, self._ids = n, max(ids, default=-1), ids_on(beginning, ids)
         self._position = Position(beginning)
 
     @property

@@ -1,0 +1,39 @@
+"""Greedy search as transformers has it: processors see logits, and the highest of what they leave is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from s2sfast.search.arguments import Arguments, prepare
+from s2sfast.search.candidates import Candidates
+from s2sfast.search.loop import Loop
+from s2sfast.search.penalties import LengthPenalty
+from s2sfast.search.ranking import Offer, Ranking
+from s2sfast.search.result import BeamResult
+from s2sfast.search.rules import Greedy
+
+
+class Highest(Ranking):
+    """Each step's highest logit, whatever came before: sums of them would lose what decides between two tokens."""
+
+    def begin(self, arguments: Arguments) -> Highest:
+        return self
+
+    def rank(self, offer: Offer) -> Candidates:
+        logits = offer.checked_gains.squeeze(1)  # (S, V)
+        tokens = logits.argmax(1, keepdim=True)
+        scores = logits.gather(1, tokens).float()
+        return Candidates(scores, torch.zeros_like(tokens), tokens, scores)
+
+
+@torch.no_grad()
+def greedy_search(step: Any, state: Any, **options: Any) -> BeamResult:
+    """As :func:`s2sfast.greedy_search` of a step with ``normalized``; only its tokens mean anything."""
+    arguments = prepare(
+        "greedy_search", step, state, beam=1, n_best=1, penalty=LengthPenalty(alpha=0.0), rule=Greedy(),
+        ranking=Highest(), pruning=None, batch_size=None, prefix_lengths=None, state_dims=0, temperature=1.0,
+        backend="fast", **options,
+    )  # fmt: skip
+    return Loop(arguments).run()
