@@ -8,7 +8,9 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -na
 NATIVE := $(SOURCES) CMakeLists.txt setup.py pyproject.toml
 CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
-NATIVE_TESTS := -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON
+CTEST := PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --output-on-failure
+# Where setup.py builds the extension.
+BUILD = build/$(shell $(PY) -c 'import sysconfig; print(sysconfig.get_platform())')
 
 # A file's tests stay together, for what they share; files in order, for the longest are not the last.
 ALL_CORES := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
@@ -44,18 +46,18 @@ cuda-report: $(VENV)/.test $(VENV)/.built
 cuda-mutants: $(VENV)/.test $(VENV)/.built
 	$(PY) -m tests.cuda.mutants
 
-native-test: $(VENV)/.base
-	$(CMAKE) -S . -B build/native $(NATIVE_TESTS)
-	$(CMAKE) --build build/native
-	PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --test-dir build/native --output-on-failure
+native-test: $(VENV)/.built
+	$(CMAKE) -DS2SFAST_TESTS=ON $(BUILD)
+	$(CMAKE) --build $(BUILD) --target native_tests
+	$(CTEST) --test-dir $(BUILD)
 
 sanitize: $(VENV)/.base
-	$(CMAKE) -S . -B build/sanitize $(NATIVE_TESTS) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DS2SFAST_SANITIZE=address,undefined
-	$(CMAKE) --build build/sanitize
-	PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --test-dir build/sanitize --output-on-failure
+	$(CMAKE) -S . -B build/sanitize -G Ninja -DS2SFAST_PYTHON=OFF -DS2SFAST_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo -DS2SFAST_SANITIZE=address,undefined
+	$(CMAKE) --build build/sanitize --target native_tests
+	$(CTEST) --test-dir build/sanitize
 
 symbols: native-test
-	$(PY) tests/check_symbols.py build/native
+	$(PY) tests/check_symbols.py $(BUILD)
 
 bench: $(VENV)/.bench $(VENV)/.test $(VENV)/.built
 	$(PY) -m pytest benchmarks -q --benchmark-json benchmarks/results/ops.json

@@ -60,4 +60,4 @@ def _beam_indices(found: BeamResult) -> Tensor:
     """(B * n, L) int32: the row, among B * K, that each token was chosen from; -1 beyond the end."""
     assert found.attention is not None
     rows = found.attention[..., 0].masked_fill(found.tokens < 0, -1)
-    return rows.reshape(-1, rows.shape[-1]).to(torch.int32)
+    return rows.flatten(0, 1).to(torch.int32)
