@@ -8,7 +8,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -na
 NATIVE := $(SOURCES) CMakeLists.txt setup.py pyproject.toml
 CPP := $(SOURCES) $(shell find tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 CMAKE := PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake
-CTEST := PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --output-on-failure
+CTEST := PATH=$(CURDIR)/$(VENV)/bin:$$PATH ctest --output-on-failure -j 4
 # Where setup.py builds the extension.
 BUILD = build/$(shell $(PY) -c 'import sysconfig; print(sysconfig.get_platform())')
 
