@@ -79,7 +79,7 @@ def llama() -> Any:
     return LlamaForCausalLM(LlamaConfig(**sizes, **TOKENS, num_key_value_heads=2, max_position_embeddings=64))
 
 
-def _vision(decoder: Any) -> Any:
+def vision(decoder: Any) -> Any:
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     encoder = ViTModel(ViTConfig(**sizes, image_size=8, patch_size=4, num_channels=3))
     model = VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
@@ -88,12 +88,12 @@ def _vision(decoder: Any) -> Any:
 
 
 def vision_gpt2() -> Any:
-    return _vision(GPT2LMHeadModel(GPT2Config(**GPT2, add_cross_attention=True, is_decoder=True)))
+    return vision(GPT2LMHeadModel(GPT2Config(**GPT2, add_cross_attention=True, is_decoder=True)))
 
 
 def vision_bert() -> Any:
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    return _vision(BertLMHeadModel(BertConfig(**sizes, **TOKENS, is_decoder=True, add_cross_attention=True)))
+    return vision(BertLMHeadModel(BertConfig(**sizes, **TOKENS, is_decoder=True, add_cross_attention=True)))
 
 
 ENCODER_DECODERS: dict[str, Callable[[], Any]] = {
