@@ -40,7 +40,7 @@ def assert_same_greedy(theirs: Any, ours: Any, tolerance: float = 2e-6) -> None:
     """Tokens are equal; so are logits and scores, as long as a sentence runs."""
     assert ours.sequences.tolist() == theirs.sequences.tolist()
     assert type(ours) is type(theirs)
-    for mine, other in ((ours.scores, theirs.scores), (ours.logits, theirs.logits)):
+    for mine, other in ((ours.scores, theirs.scores), (ours.logits or (), theirs.logits or ())):
         assert len(mine) == len(other)
         for a, b in zip(mine, other, strict=True):
             assert a.shape == b.shape and a.dtype == b.dtype

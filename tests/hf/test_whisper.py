@@ -24,7 +24,7 @@ import s2sfast
 from examples import whisper_ct2
 from s2sfast import rules
 from s2sfast.hf.arguments import CACHE_NAMES
-from tests.hf.both import assert_same, both
+from tests.hf.both import assert_same, assert_same_greedy, both
 
 pytestmark = pytest.mark.real
 
@@ -193,6 +193,11 @@ def test_the_same_tokens_as_transformers_for_several_sentences() -> None:
     theirs, ours = transcribe(short, num_beams=3, num_return_sequences=2)
     assert len(short) == 2
     assert_same(theirs, ours, 1e-4)
+
+
+def test_one_beam_reads_as_transformers_greedy_search() -> None:
+    theirs, ours = transcribe([path for path, said in recordings(AUSTEN) if len(said) < 10], num_beams=1)
+    assert_same_greedy(theirs, ours, 1e-4)
 
 
 def test_the_same_tokens_as_transformers_for_one_sentence() -> None:
