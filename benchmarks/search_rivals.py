@@ -25,7 +25,7 @@ from benchmarks.rounds import interleave
 from benchmarks.search_models import Twins, make
 
 FAMILIES = ("marian", "t5", "bart", "whisper")
-BEAMS = (2, 5, 10, 20, 50)
+BEAMS = (1, 2, 5, 10, 20, 50)
 BATCHES = (1, 8)
 TOKENS = 32
 Decode = Callable[[], list[list[int]]]
