@@ -19,13 +19,12 @@ class Highest(Ranking):
     """Each step's highest logit, whatever came before: sums of them would lose what decides between two tokens."""
 
     def begin(self, arguments: Arguments) -> Highest:
+        self._topk = arguments.topk
         return self
 
     def rank(self, offer: Offer) -> Candidates:
-        logits = offer.checked_gains.squeeze(1)  # (S, V)
-        tokens = logits.argmax(1, keepdim=True)
-        scores = logits.gather(1, tokens).float()
-        return Candidates(scores, torch.zeros_like(tokens), tokens, scores)
+        nothing = torch.zeros_like(offer.scores)
+        return Candidates.of(self._topk(offer.logits, nothing, 1, bias=offer.bias, normalized=offer.normalized))
 
 
 @torch.no_grad()
