@@ -6,21 +6,19 @@ from typing import Any
 
 import torch
 
-from s2sfast.search.arguments import Arguments, prepare
+from s2sfast.search.arguments import prepare
 from s2sfast.search.candidates import Candidates
 from s2sfast.search.loop import Loop
 from s2sfast.search.penalties import LengthPenalty
-from s2sfast.search.ranking import Offer, Ranking
+from s2sfast.search.ranking import ByLogProb, Offer
 from s2sfast.search.result import BeamResult
 from s2sfast.search.rules import Greedy
 
 
-class Highest(Ranking):
+class Highest(ByLogProb):
     """Each step's highest logit, whatever came before: sums of them would lose what decides between two tokens."""
 
-    def begin(self, arguments: Arguments) -> Highest:
-        self._topk = arguments.topk
-        return self
+    falls = False
 
     def rank(self, offer: Offer) -> Candidates:
         nothing = torch.zeros_like(offer.scores)

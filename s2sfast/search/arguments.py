@@ -110,7 +110,7 @@ class Arguments:
             return tokens == self.eos[0]
         return torch.isin(tokens, self.eos_tensor)
 
-    @property
+    @cached_property
     def eos_tensor(self) -> Tensor:
         """int64"""
         return torch.tensor(self.eos, dtype=torch.int64, device=self.device)

@@ -22,7 +22,6 @@ def allowed(sentence: int, tokens: Tensor) -> list[int]:
     return [t for t in range(VOCAB) if (7 * t + sentence + len(tokens)) % 3 or t == EOS]
 
 
-ALWAYS = {"max_new_tokens": LENGTHS}
 SOMETIMES: dict[str, st.SearchStrategy] = {
     "min_new_tokens": st.integers(1, 9),
     "min_length": st.integers(1, 12),
@@ -49,7 +48,7 @@ OF_BEAMS: dict[str, st.SearchStrategy] = {
 @st.composite
 def options(draw: Any) -> dict[str, Any]:
     K = draw(st.integers(1, 7))
-    drawn = {"num_beams": K, **{name: draw(values) for name, values in ALWAYS.items()}}
+    drawn = {"num_beams": K, "max_new_tokens": draw(LENGTHS)}
     if K > 1:
         drawn["num_return_sequences"] = draw(st.integers(1, K))
     pool = SOMETIMES | (OF_BEAMS if K > 1 else {})
